@@ -1,0 +1,1 @@
+//! Whose key a channel holds.

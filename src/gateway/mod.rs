@@ -1,0 +1,88 @@
+//! Where keys go: the port to a gateway, whatever the way in.
+//!
+//! The port is synchronous: every way in runs on a thread of its own, and SQLite's waits never touch the async
+//! thread. Knows nothing of credentials; called by `agent` and by commands.
+
+pub mod sqlite;
+
+use std::time::Duration;
+
+use crate::channel::view::ChannelView;
+use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::finding::Finding;
+use crate::reason::{ChannelReason, GatewayReason};
+use crate::secret::Secret;
+
+/// One key that is to be written into one channel.
+#[derive(Debug, Clone)]
+pub struct Publication {
+    /// `channels.id`.
+    pub id: i64,
+    /// `channels.created_time` of the row that was looked at.
+    pub created_time: i64,
+    /// The key that was read: the write happens only if it is still there (compare and set).
+    pub expected: Secret,
+    /// The key to write. May equal `expected` when only the status is to be set.
+    pub key: Secret,
+    /// Whether status 3 becomes 1, and the channel's abilities are switched on.
+    pub reenable: bool,
+}
+
+/// What a write did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Whether the status went from 3 to 1.
+    pub reenabled: bool,
+    /// How long the write waited for the lock.
+    pub waited: Duration,
+    /// How long it held the lock (the whole batch's).
+    pub held: Duration,
+}
+
+/// Why a look or a write did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GatewayError {
+    /// The database as a whole.
+    #[error("gateway database: {0:?}")]
+    Database(GatewayReason),
+    /// This one channel.
+    #[error("channel: {0:?}")]
+    Channel(ChannelReason),
+}
+
+/// What a `stat` of the database and its `-wal` shows; two that differ mean that somebody wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Trace([(u64, i64, i64, u64); 2]);
+
+/// A gateway, reached in some way.
+pub trait Gateway: Send {
+    /// Looks at the channels that are asked for; those that are not there are left out.
+    ///
+    /// # Errors
+    /// When the database cannot be read or is not a gateway's; nothing was changed.
+    fn observe(&mut self, channels: &[ChannelSelect]) -> Result<Vec<ChannelView>, GatewayError>;
+
+    /// Looks at every channel.
+    ///
+    /// # Errors
+    /// As [`Gateway::observe`].
+    fn list(&mut self) -> Result<Vec<ChannelView>, GatewayError>;
+
+    /// Writes a batch of keys in one short transaction; one answer each, in order.
+    fn publish(&mut self, batch: &[Publication]) -> Vec<Result<Published, GatewayError>>;
+
+    /// What the gateway was recognised as at the last look.
+    fn kind(&self) -> Option<GatewayKind>;
+
+    /// Proves that a key could be written now, without writing anything.
+    ///
+    /// # Errors
+    /// What stands in the way.
+    fn probe(&mut self) -> Result<(), GatewayError>;
+
+    /// A cheap sign of whether somebody wrote since the last one (never opens the file).
+    fn trace(&self) -> Trace;
+
+    /// What there is to say about it.
+    fn examine(&mut self) -> Vec<Finding>;
+}

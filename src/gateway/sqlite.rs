@@ -1,0 +1,1 @@
+//! A gateway reached through its SQLite file.

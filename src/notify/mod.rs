@@ -1,0 +1,6 @@
+//! Telling people: what to tell whom and when ([`policy`]), in which service's words ([`services`]), and the
+//! sending ([`sender`]). A notifier that is down, slow or hostile never delays a refresh.
+
+pub mod policy;
+pub mod sender;
+pub mod services;
