@@ -3,6 +3,7 @@
 //! Owns the one type that may hold a secret in memory and the description of a secret's source. Must not read
 //! any source itself (that is [`crate::secrets`]) and must never show a value: `Debug` prints a placeholder.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -107,6 +108,9 @@ pub enum TextOrSecret {
     /// A secret, never shown.
     Secret(SecretSource),
 }
+
+/// The values behind the sources that something named.
+pub type Values = HashMap<SecretSource, Secret>;
 
 #[cfg(test)]
 mod tests {

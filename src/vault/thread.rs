@@ -1,0 +1,137 @@
+//! The one thread that writes the vault.
+//!
+//! It drains what is waiting and commits it in one transaction (group commit): one credential due costs one small
+//! commit, ten thousand cost a few hundred. Answers go out after the commit.
+
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
+
+use crate::credential::record::RecordId;
+use crate::reason::VaultReason;
+use crate::vault::store::Store;
+use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
+
+/// The most groups of changes in one transaction.
+const LARGEST_COMMIT: usize = 512;
+
+enum Request {
+    Commit {
+        changes: Vec<Change>,
+        done: oneshot::Sender<Result<(), VaultError>>,
+    },
+    SeenBy {
+        kind: FingerprintKind,
+        fingerprint: Fingerprint,
+        answer: oneshot::Sender<Result<Vec<RecordId>, VaultError>>,
+    },
+    Close {
+        done: mpsc::Sender<()>,
+    },
+}
+
+/// Where requests to the vault go; cheap to clone.
+#[derive(Clone)]
+pub struct VaultHandle {
+    requests: mpsc::Sender<Request>,
+    fingerprinter: Fingerprinter,
+}
+
+/// Starts the thread.
+pub(super) fn spawn(store: Store) -> VaultHandle {
+    let (requests, waiting) = mpsc::channel();
+    let fingerprinter = store.fingerprinter().clone();
+    std::thread::Builder::new()
+        .name("vault".into())
+        .spawn(move || serve(store, &waiting))
+        .map(|_| ())
+        .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
+    VaultHandle { requests, fingerprinter }
+}
+
+impl VaultHandle {
+    /// Makes fingerprints under the vault's key.
+    pub fn fingerprinter(&self) -> &Fingerprinter {
+        &self.fingerprinter
+    }
+
+    /// Commits changes together; they are durable when this returns.
+    ///
+    /// # Errors
+    /// When they could not be written; none of them was.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), VaultError> {
+        let (done, answer) = oneshot::channel();
+        self.send(Request::Commit { changes, done })?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Commits changes that nobody waits for; a failure is logged.
+    pub fn commit_soon(&self, changes: Vec<Change>) {
+        let handle = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = handle.commit(changes).await {
+                tracing::error!(%error, "the vault did not take a note");
+            }
+        });
+    }
+
+    /// The records for which this was seen.
+    ///
+    /// # Errors
+    /// When the vault cannot be read.
+    pub async fn seen_by(&self, kind: FingerprintKind, fingerprint: Fingerprint) -> Result<Vec<RecordId>, VaultError> {
+        let (answer, found) = oneshot::channel();
+        self.send(Request::SeenBy { kind, fingerprint, answer })?;
+        found.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Ends the thread after what is waiting was committed, and waits for it.
+    pub(super) fn close(self) {
+        let (done, closed) = mpsc::channel();
+        if self.requests.send(Request::Close { done }).is_ok() {
+            // An error means that the thread is gone already.
+            let _ = closed.recv();
+        }
+    }
+
+    fn send(&self, request: Request) -> Result<(), VaultError> {
+        self.requests.send(request).map_err(|_| gone())
+    }
+}
+
+fn gone() -> VaultError {
+    VaultError(VaultReason::Unwritable { path: String::new(), error: "its thread has ended".into() })
+}
+
+fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
+    while let Ok(first) = waiting.recv() {
+        let mut groups = Vec::new();
+        let mut dones = Vec::new();
+        let mut closing = None;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Commit { changes, done } => {
+                    groups.push(changes);
+                    dones.push(done);
+                }
+                Request::SeenBy { kind, fingerprint, answer } => {
+                    // Nobody waits any more: nothing to tell.
+                    let _ = answer.send(store.seen_by(kind, fingerprint));
+                }
+                Request::Close { done } => closing = Some(done),
+            }
+            next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
+        }
+        if !groups.is_empty() {
+            for (done, result) in dones.into_iter().zip(store.commit(&groups)) {
+                let _ = done.send(result);
+            }
+        }
+        if let Some(done) = closing {
+            drop(store);
+            let _ = done.send(());
+            return;
+        }
+    }
+}
