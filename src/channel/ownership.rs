@@ -1,1 +1,82 @@
-//! Whose key a channel holds.
+//! Whose key a channel holds: ours, the one we displaced, or a stranger's. Pure.
+
+use crate::channel::view::ChannelView;
+use crate::credential::record::RecordId;
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// A channel that holds, or held, our key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// The gateway's name.
+    pub gateway: String,
+    /// `channels.id`.
+    pub channel: i64,
+    /// `channels.created_time`: another one is another channel.
+    pub created_time: i64,
+    /// `channels.name` at the last look.
+    pub name: String,
+    /// Which credential feeds it.
+    pub record: RecordId,
+    /// The key it held before we came.
+    pub displaced: Option<Secret>,
+    /// What is not secret.
+    pub state: AdoptionState,
+}
+
+/// The part of an adoption that is not secret; stored as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct AdoptionState {
+    /// When a key was last delivered.
+    pub delivered_at: Option<Timestamp>,
+    /// The generation of the record whose key was delivered.
+    pub generation: u64,
+    /// Given back: left alone until adopted again.
+    pub released: bool,
+    /// When the last new key was written: status flips until a cache lag later are the old key's doing.
+    pub key_written_at: Option<Timestamp>,
+    /// Whether that key was late: the one before it had less than the cache lag to live, or the channel was off.
+    pub late: bool,
+    /// When it was enabled again after that window; three a day, then it is left alone.
+    pub reenabled_at: Vec<Timestamp>,
+}
+
+/// Whose key it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The very key that should be there.
+    Current,
+    /// Nobody's in particular: the channel was never adopted, whatever it holds is displaced.
+    Unadopted,
+    /// One of ours, an earlier one or another credential's: ours to replace.
+    Ours,
+    /// The one that was there before we came: a restored backup, ours to replace.
+    Displaced,
+    /// Somebody else's.
+    Stranger,
+}
+
+/// Says whose key a channel holds.
+///
+/// `wanted` is the key that should be there; `seen` whether the vault knows the present one as one of ours (asked
+/// only when nothing else decides).
+pub fn owner(view: &ChannelView, adoption: Option<&Adoption>, wanted: Option<&Secret>, seen: bool) -> Owner {
+    let Some(adoption) = adoption else {
+        return Owner::Unadopted;
+    };
+    if wanted == Some(&view.key) {
+        Owner::Current
+    } else if seen {
+        Owner::Ours
+    } else if adoption.displaced.as_ref() == Some(&view.key) {
+        Owner::Displaced
+    } else {
+        Owner::Stranger
+    }
+}
+
+/// Whether this adoption is of this very channel: SQLite gives the id of a deleted last channel out again.
+pub fn same_channel(view: &ChannelView, adoption: &Adoption) -> bool {
+    view.id == adoption.channel && view.created_time == adoption.created_time
+}

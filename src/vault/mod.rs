@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use ring::hmac;
 
+use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{Record, RecordId};
 use crate::finding::Finding;
@@ -36,43 +37,6 @@ pub struct Contents {
     pub adoptions: Vec<Adoption>,
     /// What the notifiers have been told, by notifier policy; opaque JSON.
     pub notices: Option<String>,
-}
-
-/// A channel that holds, or held, our key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adoption {
-    /// The gateway's name.
-    pub gateway: String,
-    /// `channels.id`.
-    pub channel: i64,
-    /// `channels.created_time`: another one is another channel.
-    pub created_time: i64,
-    /// `channels.name` at the last look.
-    pub name: String,
-    /// Which credential feeds it.
-    pub record: RecordId,
-    /// The key it held before we came.
-    pub displaced: Option<Secret>,
-    /// What is not secret.
-    pub state: AdoptionState,
-}
-
-/// The part of an adoption that is not secret; stored as JSON.
-#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(default)]
-pub struct AdoptionState {
-    /// When a key was last delivered.
-    pub delivered_at: Option<Timestamp>,
-    /// The generation of the record whose key was delivered.
-    pub generation: u64,
-    /// Given back: left alone until adopted again.
-    pub released: bool,
-    /// When the last new key was written: status flips until a cache lag later are the old key's doing.
-    pub key_written_at: Option<Timestamp>,
-    /// Whether that key was late: the one before it had less than the cache lag to live, or the channel was off.
-    pub late: bool,
-    /// When it was enabled again after that window; three a day, then it is left alone.
-    pub reenabled_at: Vec<Timestamp>,
 }
 
 /// What a fingerprint stands for.

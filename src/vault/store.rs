@@ -13,12 +13,13 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
+use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
 use crate::reason::VaultReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
-use crate::vault::{Adoption, Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
+use crate::vault::{Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
 
 /// "OAPS": tells a vault from other SQLite files.
 const APPLICATION_ID: i64 = 0x4F41_5053;
@@ -518,7 +519,7 @@ mod tests {
             name: "codex-a".into(),
             record: RecordId(1),
             displaced: Some(Secret::new("before")),
-            state: crate::vault::AdoptionState { generation: 3, ..Default::default() },
+            state: crate::channel::ownership::AdoptionState { generation: 3, ..Default::default() },
         };
         {
             let mut store = Store::open(&path).unwrap();
