@@ -28,14 +28,17 @@
 //! leaves` (`secret`, `time`, `reason`, `finding`, `shape`).
 
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod finding;
 pub mod gateway;
+pub mod messages;
 pub mod notify;
 pub mod oauth;
 pub mod reason;
 pub mod secret;
+pub mod secrets;
 pub mod shape;
 pub mod time;
 pub mod transport;
