@@ -3,7 +3,9 @@
 //! The port is synchronous: every way in runs on a thread of its own, and SQLite's waits never touch the async
 //! thread. Knows nothing of credentials; called by `agent` and by commands.
 
+pub mod kind;
 pub mod sqlite;
+pub mod thread;
 
 use std::time::Duration;
 
@@ -12,6 +14,9 @@ use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
+
+/// How many keys one transaction writes, so that it holds the gateway's lock for about a millisecond.
+pub const BATCH: usize = 32;
 
 /// One key that is to be written into one channel.
 #[derive(Debug, Clone)]
@@ -82,6 +87,9 @@ pub trait Gateway: Send {
 
     /// A cheap sign of whether somebody wrote since the last one (never opens the file).
     fn trace(&self) -> Trace;
+
+    /// Whether somebody else wrote since this was asked last, by the [`Trace`]; true in doubt, and the first time.
+    fn changed(&mut self) -> bool;
 
     /// What there is to say about it.
     fn examine(&mut self) -> Vec<Finding>;

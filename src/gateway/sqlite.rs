@@ -1,1 +1,0 @@
-//! A gateway reached through its SQLite file.

@@ -1,0 +1,171 @@
+//! A gateway reached through its SQLite file.
+//!
+//! Opens the database for each operation and closes it again ([`open`]), reads rows ([`rows`]), writes keys
+//! ([`write`]) and says in plain terms what stands in the way ([`diagnose`], [`mount`]). It blocks: call it on the
+//! thread of [`super::thread`], or in a command that has nothing else to do.
+
+mod diagnose;
+mod mount;
+mod open;
+mod rows;
+mod write;
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rusqlite::{Transaction, TransactionBehavior};
+
+use self::diagnose::{beside, hindrances};
+use self::mount::Hazards;
+use self::open::Visit;
+use super::{BATCH, Gateway, GatewayError, Publication, Published, Trace};
+use crate::channel::view::ChannelView;
+use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
+use crate::finding::Finding;
+use crate::reason::{ChannelReason, GatewayReason};
+
+/// One-API or New API, by the SQLite file it runs on.
+#[derive(Debug)]
+pub struct SqliteGateway {
+    plan: Arc<GatewayPlan>,
+    kind: Option<GatewayKind>,
+    hazards: Hazards,
+    seen: Trace,
+}
+
+impl SqliteGateway {
+    /// Touches nothing yet.
+    pub fn new(plan: Arc<GatewayPlan>) -> Self {
+        Self { plan, kind: None, hazards: Hazards::default(), seen: Trace::default() }
+    }
+
+    fn visit(&mut self) -> Result<Visit, GatewayReason> {
+        let visit = Visit::open(&self.plan, &mut self.hazards)?;
+        self.kind = Some(visit.kind);
+        match self.plan.kind {
+            // It routes from memory and its master never reloads: what SQL wrote is never seen.
+            _ if visit.kind == GatewayKind::OneHub => Err(GatewayReason::OneHub),
+            Some(wanted) if wanted != visit.kind => Err(GatewayReason::OtherKind {
+                wanted: wanted.as_str().to_owned(),
+                found: visit.kind.as_str().to_owned(),
+            }),
+            _ => Ok(visit),
+        }
+    }
+
+    fn look(&mut self, channels: Option<&[ChannelSelect]>) -> Result<Vec<ChannelView>, GatewayReason> {
+        let visit = self.visit()?;
+        match channels {
+            Some(channels) => rows::some(&visit.connection, &visit.select, channels),
+            None => rows::all(&visit.connection, &visit.select),
+        }
+        .map_err(|error| visit.reason(error))
+    }
+
+    fn write(&mut self, batch: &[&Publication]) -> Result<Vec<Result<Published, ChannelReason>>, GatewayReason> {
+        let visit = self.visit()?;
+        let written = write::write(&visit, batch).map_err(|obstacle| visit.reason(obstacle))?;
+        // Our own write is no news, unless somebody else's came before it or between.
+        if let Some((before, after)) = written.ours
+            && self.seen == before
+        {
+            self.seen = after;
+        }
+        Ok(written.answers)
+    }
+
+    fn try_write(&mut self) -> Result<(), GatewayReason> {
+        let visit = self.visit()?;
+        // SQLite notices an unwritable directory only when it makes the journal, after the lock is taken.
+        if let Some(hindrance) = hindrances(&visit.path).into_iter().next() {
+            return Err(hindrance);
+        }
+        Transaction::new_unchecked(&visit.connection, TransactionBehavior::Immediate)
+            .and_then(Transaction::rollback)
+            .map_err(|error| visit.reason(error))
+    }
+}
+
+impl Gateway for SqliteGateway {
+    fn observe(&mut self, channels: &[ChannelSelect]) -> Result<Vec<ChannelView>, GatewayError> {
+        self.look(Some(channels)).map_err(GatewayError::Database)
+    }
+
+    fn list(&mut self) -> Result<Vec<ChannelView>, GatewayError> {
+        self.look(None).map_err(GatewayError::Database)
+    }
+
+    fn publish(&mut self, batch: &[Publication]) -> Vec<Result<Published, GatewayError>> {
+        let mut answers = Vec::with_capacity(batch.len());
+        for chunk in batch.chunks(BATCH) {
+            let safe: Vec<&Publication> = chunk.iter().filter(|publication| is_safe(publication)).collect();
+            let mut written = match safe.is_empty() {
+                true => Ok(Vec::new()),
+                false => self.write(&safe),
+            }
+            .map(Vec::into_iter);
+            answers.extend(chunk.iter().map(|publication| {
+                if !is_safe(publication) {
+                    return Err(GatewayError::Channel(ChannelReason::UnsafeKey));
+                }
+                match &mut written {
+                    // One answer for each; a missing one could only mean that the row was not written.
+                    Ok(written) => {
+                        written.next().unwrap_or(Err(ChannelReason::Conflict)).map_err(GatewayError::Channel)
+                    }
+                    Err(reason) => Err(GatewayError::Database(reason.clone())),
+                }
+            }));
+        }
+        answers
+    }
+
+    fn kind(&self) -> Option<GatewayKind> {
+        self.kind
+    }
+
+    fn probe(&mut self) -> Result<(), GatewayError> {
+        self.try_write().map_err(GatewayError::Database)
+    }
+
+    fn trace(&self) -> Trace {
+        std::fs::canonicalize(&self.plan.database).map_or_else(|_| Trace::default(), |path| trace_of(&path))
+    }
+
+    fn changed(&mut self) -> bool {
+        let trace = self.trace();
+        std::mem::replace(&mut self.seen, trace) != trace
+    }
+
+    fn examine(&mut self) -> Vec<Finding> {
+        let about = format!("gateway {:?}", &*self.plan.name);
+        let Err(reason) = self.try_write() else { return Vec::new() };
+        // Where permissions are at fault, all of them: mending one only shows the next.
+        let mut reasons = match reason {
+            GatewayReason::ReadOnlyFile { .. } | GatewayReason::ReadOnlyDirectory { .. } => {
+                std::fs::canonicalize(&self.plan.database).map(|path| hindrances(&path)).unwrap_or_default()
+            }
+            _ => Vec::new(),
+        };
+        if !reasons.contains(&reason) {
+            reasons.insert(0, reason);
+        }
+        reasons.into_iter().map(|reason| Finding::error(about.as_str(), reason)).collect()
+    }
+}
+
+/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key.
+fn is_safe(publication: &Publication) -> bool {
+    !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
+}
+
+/// What a `stat` shows of a database and of its `-wal`.
+fn trace_of(database: &Path) -> Trace {
+    let stat = |path: &Path| std::fs::metadata(path).ok();
+    let sign = |stat: std::fs::Metadata| (stat.size(), stat.mtime(), stat.mtime_nsec(), stat.ino());
+    let database_sign = stat(database).map(sign).unwrap_or_default();
+    // An empty -wal comes and goes with whoever opens the database, and says nothing.
+    let wal_sign = stat(&beside(database, "-wal")).filter(|stat| stat.size() > 0).map(sign).unwrap_or_default();
+    Trace([database_sign, wal_sign])
+}

@@ -1,0 +1,160 @@
+//! The hazards of where a database lies: shared inodes and filesystems whose locks are not to be trusted.
+//!
+//! Reads `/proc/self/mountinfo` and `stat`, never the database. Its verdict on a place is kept until another file
+//! stands there, so that an open costs no more than a `stat`.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::reason::GatewayReason;
+
+/// Remembers the verdict on the file that was looked at last.
+#[derive(Debug, Default)]
+pub(super) struct Hazards {
+    judged: Option<(Place, Result<(), GatewayReason>)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Hazards {
+    /// Refuses a file that is shared under another name, or that lies on a filesystem we do not trust.
+    ///
+    /// The journal lies beside the name that a writer knows. Where a file has two names in two folders (hard links,
+    /// or a bind mount of the one file), the journal of a writer that crashed under one name is not found under the
+    /// other, and a half-written transaction is then read as committed.
+    /// <https://sqlite.org/howtocorrupt.html#_multiple_links_to_the_same_file>
+    pub(super) fn refuse(
+        &mut self,
+        path: &Path,
+        metadata: &std::fs::Metadata,
+        allowed: &[String],
+    ) -> Result<(), GatewayReason> {
+        if metadata.nlink() > 1 {
+            return Err(GatewayReason::SharedInode { path: path.display().to_string() });
+        }
+        let place = Place { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() };
+        if let Some((judged, verdict)) = &self.judged
+            && *judged == place
+        {
+            return verdict.clone();
+        }
+        // Without /proc nothing can be said, and nothing is refused.
+        let verdict = std::fs::read("/proc/self/mountinfo")
+            .map_or(Ok(()), |table| judge(&String::from_utf8_lossy(&table), path, allowed));
+        self.judged = Some((place, verdict.clone()));
+        verdict
+    }
+}
+
+fn judge(table: &str, path: &Path, allowed: &[String]) -> Result<(), GatewayReason> {
+    let Some((mount_point, filesystem)) = mount_of(table, path) else { return Ok(()) };
+    if mount_point == path {
+        return Err(GatewayReason::SharedInode { path: path.display().to_string() });
+    }
+    if is_remote(filesystem) && !allowed.iter().any(|name| name == filesystem) {
+        return Err(GatewayReason::Filesystem { name: filesystem.to_owned() });
+    }
+    Ok(())
+}
+
+/// The mount that a path lies on: the longest mount point that is its prefix, the last one where several are stacked.
+///
+/// Fields: `proc_pid_mountinfo(5)`; the mount point is the fifth, the type follows the lone `-`.
+fn mount_of<'a>(table: &'a str, path: &Path) -> Option<(PathBuf, &'a str)> {
+    table
+        .lines()
+        .filter_map(|line| {
+            let (left, right) = line.split_once(" - ")?;
+            Some((PathBuf::from(unescape(left.split(' ').nth(4)?)), right.split(' ').next()?))
+        })
+        .filter(|(mount_point, _)| path.starts_with(mount_point))
+        .max_by_key(|(mount_point, _)| mount_point.as_os_str().len())
+}
+
+/// Undoes the kernel's `\040` for a blank, and its like.
+fn unescape(field: &str) -> String {
+    let mut text = String::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        match code {
+            Some(code) => text.push(code.into()),
+            None => text.push('\\'),
+        }
+        rest = &rest[at + if code.is_some() { 4 } else { 1 }..];
+    }
+    text + rest
+}
+
+/// Filesystems on which another machine, or a host outside this kernel, may write without seeing our locks.
+fn is_remote(filesystem: &str) -> bool {
+    const REMOTE: [&str; 19] = [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "virtiofs",
+        "ceph",
+        "afs",
+        "lustre",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "beegfs",
+        "orangefs",
+        "vboxsf",
+        "vmhgfs",
+        "prl_fs",
+        "fakeowner",
+    ];
+    REMOTE.contains(&filesystem) || filesystem.starts_with("fuse")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = "\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+30 22 0:26 / /mnt/a\\040share rw - nfs4 host:/export rw
+31 22 8:1 /srv/one-api.db /data/one-api.db rw - ext4 /dev/sda1 rw
+32 22 0:30 / /stack rw - nfs host:/a rw
+33 32 0:31 / /stack rw - tmpfs tmpfs rw
+34 22 0:32 / /home/me rw - fuse.sshfs host: rw
+";
+
+    #[test]
+    fn row_30_and_59_places_are_judged() {
+        let shared = |path: &str| Err(GatewayReason::SharedInode { path: path.into() });
+        let remote = |name: &str| Err(GatewayReason::Filesystem { name: name.into() });
+        for (path, expected) in [
+            ("/data/other.db", Ok(())),
+            ("/data/one-api.db", shared("/data/one-api.db")),
+            ("/mnt/a share/one-api.db", remote("nfs4")),
+            ("/mnt/a share or not/one-api.db", Ok(())),
+            ("/stack/one-api.db", Ok(())),
+            ("/home/me/one-api.db", remote("fuse.sshfs")),
+            ("/home/mean/one-api.db", Ok(())),
+        ] {
+            assert_eq!(judge(TABLE, Path::new(path), &[]), expected, "{path}");
+        }
+        let path = Path::new("/home/me/one-api.db");
+        assert_eq!(judge(TABLE, path, &["fuse.sshfs".to_owned()]), Ok(()));
+        assert_eq!(judge("", path, &[]), Ok(()));
+    }
+
+    #[test]
+    fn escapes_are_undone_and_other_backslashes_kept() {
+        for (field, expected) in [("/a", "/a"), ("/a\\040b\\134c", "/a b\\c"), ("/a\\9", "/a\\9"), ("\\", "\\")] {
+            assert_eq!(unescape(field), expected);
+        }
+    }
+}

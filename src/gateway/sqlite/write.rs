@@ -1,0 +1,181 @@
+//! The safe write: a batch of keys in one short transaction.
+//!
+//! `BEGIN IMMEDIATE` (a deferred transaction that reads first fails at its first write beside other writers,
+//! whatever the timeout), compare and set, read back within, COMMIT, read back after. Nothing else happens while the
+//! lock is held, and either the whole batch is written or nothing of it; a channel that refuses is left out.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, named_params};
+
+use super::diagnose::Obstacle;
+use super::open::Visit;
+use super::rows;
+use super::trace_of;
+use crate::channel::view::{ChannelView, Status};
+use crate::config::plan::GatewayKind;
+use crate::gateway::kind::belongs_to_the_gateway;
+use crate::gateway::{Publication, Published, Trace};
+use crate::reason::{ChannelReason, GatewayReason};
+
+/// How long a commit waits for readers to leave. The gateway's own writers, who wait behind us, give up after 3 s.
+const HOLD_AT_MOST: Duration = Duration::from_secs(1);
+
+/// What a batch came to.
+pub(super) struct Written {
+    /// One answer for each publication, in order.
+    pub(super) answers: Vec<Result<Published, ChannelReason>>,
+    /// The database's trace before and after, if nobody else committed in between.
+    pub(super) ours: Option<(Trace, Trace)>,
+}
+
+/// Writes a batch. Its keys are known to be safe to write.
+pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Obstacle> {
+    // Parsed before the lock is taken.
+    let mut statements = Statements::prepare(visit)?;
+    let transaction = Transaction::new_unchecked(&visit.connection, TransactionBehavior::Immediate)?;
+    let waited = visit.patience.spent();
+    let locked = Instant::now();
+    visit.patience.allow(HOLD_AT_MOST);
+
+    // From here on nobody else commits: whatever these show was there before us.
+    let before = trace_of(&visit.path);
+    let version = data_version(&visit.connection)?;
+    let mut written = statements.apply(visit.kind, batch)?;
+    let wrote = written.iter().any(Result::is_ok);
+    if wrote {
+        statements.read_back(batch, &written)?;
+        transaction.commit()?;
+    } else {
+        transaction.rollback()?;
+    }
+    let held = locked.elapsed();
+
+    let mut ours = None;
+    if wrote {
+        let after = trace_of(&visit.path);
+        visit.patience.allow(HOLD_AT_MOST);
+        if visit.was_moved() {
+            return Err(GatewayReason::Moved.into());
+        }
+        statements.confirm(batch, &mut written)?;
+        // A stranger's commit in the very tick of the clock in which the file was written by us is not seen here;
+        // the regular look sees it.
+        ours = (data_version(&visit.connection)? == version).then_some((before, after));
+    }
+    let answers =
+        written.into_iter().map(|answer| answer.map(|reenabled| Published { reenabled, waited, held })).collect();
+    Ok(Written { answers, ours })
+}
+
+/// Changes when another connection commits, and only then. <https://sqlite.org/pragma.html#pragma_data_version>
+fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+}
+
+/// For each publication whether it re-enabled its channel, or why it was refused.
+type Answers = [Result<bool, ChannelReason>];
+
+struct Statements<'a> {
+    look: Statement<'a>,
+    set_key: Statement<'a>,
+    enable: Statement<'a>,
+    enable_abilities: Statement<'a>,
+}
+
+impl<'a> Statements<'a> {
+    fn prepare(visit: &'a Visit) -> rusqlite::Result<Self> {
+        let connection = &visit.connection;
+        Ok(Self {
+            look: connection.prepare(&format!("{} WHERE id IN (SELECT value FROM json_each(?1))", visit.select))?,
+            // A key is TEXT, but what somebody stored as a BLOB, or not at all, is compared by its bytes too.
+            set_key: connection.prepare(
+                r#"UPDATE channels SET "key" = :key
+                   WHERE id = :id AND coalesce("key", '') IN (:expected, CAST(:expected AS BLOB))
+                     AND coalesce(created_time, 0) = :created_time"#,
+            )?,
+            // Never from 2: that was somebody's hand.
+            enable: connection.prepare("UPDATE channels SET status = 1 WHERE id = :id AND status = 3")?,
+            // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
+            enable_abilities: connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?,
+        })
+    }
+
+    fn look(&mut self, batch: &[&Publication]) -> rusqlite::Result<HashMap<i64, ChannelView>> {
+        let ids: Vec<i64> = batch.iter().map(|publication| publication.id).collect();
+        self.look.query_map([rows::json(&ids)], |row| rows::view(row).map(|view| (view.id, view)))?.collect()
+    }
+
+    fn apply(
+        &mut self,
+        kind: GatewayKind,
+        batch: &[&Publication],
+    ) -> rusqlite::Result<Vec<Result<bool, ChannelReason>>> {
+        let views = self.look(batch)?;
+        let mut answers = Vec::with_capacity(batch.len());
+        for publication in batch {
+            let refused = match views.get(&publication.id) {
+                Some(view) => belongs_to_the_gateway(kind, view.kind, view.multi_key),
+                None => Some(ChannelReason::Conflict),
+            };
+            answers.push(match refused {
+                Some(reason) => Err(reason),
+                None => self.apply_one(publication)?,
+            });
+        }
+        Ok(answers)
+    }
+
+    fn apply_one(&mut self, publication: &Publication) -> rusqlite::Result<Result<bool, ChannelReason>> {
+        let id = publication.id;
+        let changed = self.set_key.execute(named_params! {
+            ":key": publication.key.expose(),
+            ":id": id,
+            ":expected": publication.expected.expose(),
+            ":created_time": publication.created_time,
+        })?;
+        if changed != 1 {
+            return Ok(Err(ChannelReason::Conflict));
+        }
+        let reenabled = publication.reenable && self.enable.execute(named_params! { ":id": id })? == 1;
+        if reenabled {
+            self.enable_abilities.execute(named_params! { ":id": id })?;
+        }
+        Ok(Ok(reenabled))
+    }
+
+    /// Within the transaction a row is as we wrote it, or something of the database's own undid it; then nothing is
+    /// committed.
+    fn read_back(&mut self, batch: &[&Publication], answers: &Answers) -> Result<(), Obstacle> {
+        let views = self.look(batch)?;
+        let mut last: HashMap<i64, (&Publication, bool)> = HashMap::new();
+        for (publication, answer) in batch.iter().zip(answers) {
+            if let Ok(reenabled) = answer {
+                last.insert(publication.id, (publication, *reenabled));
+            }
+        }
+        let as_written = last.iter().all(|(id, (publication, reenabled))| {
+            views.get(id).is_some_and(|view| {
+                view.key == publication.key && (!reenabled || (view.status == Status::Enabled && !view.abilities_off))
+            })
+        });
+        if as_written {
+            Ok(())
+        } else {
+            Err(GatewayReason::Failed { error: "what was written read back otherwise (a trigger?)".into() }.into())
+        }
+    }
+
+    /// After the commit a key that is not ours any more is somebody else's, written since.
+    fn confirm(&mut self, batch: &[&Publication], answers: &mut Answers) -> rusqlite::Result<()> {
+        let views = self.look(batch)?;
+        for (publication, answer) in batch.iter().zip(answers) {
+            let holds = views.get(&publication.id).is_some_and(|view| view.key == publication.key);
+            if answer.is_ok() && !holds {
+                *answer = Err(ChannelReason::Conflict);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,235 @@
+//! The one thread that owns a gateway: async callers ask, it blocks for them.
+//!
+//! Answers looks at once, writes what is waiting in batches, and between requests looks once a second whether
+//! somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
+
+use std::collections::VecDeque;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{BATCH, Gateway, GatewayError, Publication, Published};
+use crate::channel::view::ChannelView;
+use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::finding::Finding;
+use crate::reason::GatewayReason;
+
+/// How often the thread looks whether somebody wrote.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// What the gateway's own writers get between two full batches of ours.
+const PAUSE: Duration = Duration::from_millis(10);
+
+type Look = Result<Vec<ChannelView>, GatewayError>;
+type Answer = Result<Published, GatewayError>;
+
+/// The way to a gateway from async code. The thread ends when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct GatewayHandle {
+    requests: Sender<Request>,
+    kind: Arc<Mutex<Option<GatewayKind>>>,
+}
+
+impl GatewayHandle {
+    /// Starts the thread. `changed` is called on it, at most once a second, when somebody else wrote into the
+    /// gateway; it must not block.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
+        let (requests, incoming) = channel();
+        let kind = Arc::new(Mutex::new(gateway.kind()));
+        let room = Room {
+            gateway,
+            changed: Box::new(changed),
+            kind: Arc::clone(&kind),
+            publishes: VecDeque::new(),
+            resume: Instant::now(),
+        };
+        std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming))?;
+        Ok(Self { requests, kind })
+    }
+
+    /// Looks at the channels that are asked for; those that are not there are left out.
+    ///
+    /// # Errors
+    /// As [`Gateway::observe`].
+    pub async fn observe(&self, channels: Vec<ChannelSelect>) -> Look {
+        self.ask(|reply| Request::Observe(channels, reply)).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Looks at every channel.
+    ///
+    /// # Errors
+    /// As [`Gateway::list`].
+    pub async fn list(&self) -> Look {
+        self.ask(Request::List).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// Writes keys, together with what others are waiting to write; one answer each, in order.
+    pub async fn publish(&self, publications: Vec<Publication>) -> Vec<Answer> {
+        let wanted = publications.len();
+        let answers = self.ask(|reply| Request::Publish(publications, reply)).await;
+        answers.unwrap_or_else(|| vec![Err(ended()); wanted])
+    }
+
+    /// Proves that a key could be written now.
+    ///
+    /// # Errors
+    /// As [`Gateway::probe`].
+    pub async fn probe(&self) -> Result<(), GatewayError> {
+        self.ask(Request::Probe).await.unwrap_or_else(|| Err(ended()))
+    }
+
+    /// What there is to say about it.
+    pub async fn examine(&self) -> Vec<Finding> {
+        self.ask(Request::Examine).await.unwrap_or_else(|| vec![unexamined(ended())])
+    }
+
+    /// What the gateway was recognised as at the last request.
+    pub fn kind(&self) -> Option<GatewayKind> {
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).ok()?;
+        answer.await.ok()
+    }
+}
+
+enum Request {
+    Observe(Vec<ChannelSelect>, oneshot::Sender<Look>),
+    List(oneshot::Sender<Look>),
+    Publish(Vec<Publication>, oneshot::Sender<Vec<Answer>>),
+    Probe(oneshot::Sender<Result<(), GatewayError>>),
+    Examine(oneshot::Sender<Vec<Finding>>),
+}
+
+/// A request to publish that is not written to the end.
+struct Publishing {
+    left: VecDeque<Publication>,
+    answers: Vec<Answer>,
+    reply: oneshot::Sender<Vec<Answer>>,
+}
+
+struct Room {
+    gateway: Box<dyn Gateway>,
+    changed: Box<dyn Fn() + Send>,
+    kind: Arc<Mutex<Option<GatewayKind>>>,
+    publishes: VecDeque<Publishing>,
+    /// Not before this moment is the next batch written.
+    resume: Instant,
+}
+
+impl Room {
+    fn run(mut self, requests: &Receiver<Request>) {
+        // The first watch only takes the trace: whoever starts the thread looks by himself.
+        let _ = self.guarded(|gateway| gateway.changed());
+        let mut watch_at = Instant::now() + WATCH_EVERY;
+        loop {
+            let wake_at = if self.publishes.is_empty() { watch_at } else { watch_at.min(self.resume) };
+            match requests.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
+                Ok(request) => self.take(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            // Whatever waits is taken in before writing, so that one transaction carries as much as it may.
+            requests.try_iter().for_each(|request| self.take(request));
+            if !self.publishes.is_empty() && Instant::now() >= self.resume {
+                self.write_a_batch();
+            }
+            if Instant::now() >= watch_at {
+                watch_at = Instant::now() + WATCH_EVERY;
+                // A watch that fails is a doubt, and in doubt somebody looks.
+                if self.guarded(|gateway| gateway.changed()).unwrap_or(true) {
+                    (self.changed)();
+                }
+            }
+        }
+    }
+
+    /// Answers a look at once; queues a publish. Nobody minds if the asker has gone.
+    fn take(&mut self, request: Request) {
+        match request {
+            Request::Observe(channels, reply) => {
+                let look = self.guarded(|gateway| gateway.observe(&channels));
+                let _ = reply.send(look.unwrap_or_else(Err));
+            }
+            Request::List(reply) => {
+                let look = self.guarded(|gateway| gateway.list());
+                let _ = reply.send(look.unwrap_or_else(Err));
+            }
+            Request::Publish(publications, reply) if publications.is_empty() => {
+                let _ = reply.send(Vec::new());
+            }
+            Request::Publish(publications, reply) => {
+                let answers = Vec::with_capacity(publications.len());
+                self.publishes.push_back(Publishing { left: publications.into(), answers, reply });
+            }
+            Request::Probe(reply) => {
+                let proof = self.guarded(|gateway| gateway.probe());
+                let _ = reply.send(proof.unwrap_or_else(Err));
+            }
+            Request::Examine(reply) => {
+                let findings = self.guarded(|gateway| gateway.examine());
+                let _ = reply.send(findings.unwrap_or_else(|error| vec![unexamined(error)]));
+            }
+        }
+    }
+
+    /// Writes the first keys that wait, whoever asked for them, and answers those who have all of theirs.
+    fn write_a_batch(&mut self) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut shares = Vec::new();
+        for publishing in &mut self.publishes {
+            let share = publishing.left.len().min(BATCH - batch.len());
+            batch.extend(publishing.left.drain(..share));
+            shares.push(share);
+            if batch.len() == BATCH {
+                break;
+            }
+        }
+        let answers = self.guarded(|gateway| gateway.publish(&batch));
+        let mut answers = answers.unwrap_or_else(|error| vec![Err(error); batch.len()]).into_iter();
+        for (publishing, share) in self.publishes.iter_mut().zip(shares) {
+            publishing.answers.extend(answers.by_ref().take(share));
+        }
+        while self.publishes.front().is_some_and(|publishing| publishing.left.is_empty()) {
+            if let Some(done) = self.publishes.pop_front() {
+                let _ = done.reply.send(done.answers);
+            }
+        }
+        if batch.len() == BATCH {
+            self.resume = Instant::now() + PAUSE;
+        }
+    }
+
+    /// A bug in one request must not end the room: whoever asked is told, and the next one is served.
+    fn guarded<T>(&mut self, request: impl FnOnce(&mut dyn Gateway) -> T) -> Result<T, GatewayError> {
+        // Nothing is kept between two requests that a half-done one could leave in disorder.
+        let outcome = catch_unwind(AssertUnwindSafe(|| request(&mut *self.gateway)));
+        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = self.gateway.kind();
+        // The panic's own words could hold anything, and are not passed on.
+        outcome.map_err(|_| failed("internal error: a panic"))
+    }
+}
+
+fn ended() -> GatewayError {
+    failed("the gateway's thread has ended")
+}
+
+fn failed(error: &str) -> GatewayError {
+    GatewayError::Database(GatewayReason::Failed { error: error.to_owned() })
+}
+
+fn unexamined(error: GatewayError) -> Finding {
+    match error {
+        GatewayError::Database(reason) => Finding::error("gateway", reason),
+        GatewayError::Channel(reason) => Finding::error("gateway", reason),
+    }
+}
