@@ -7,19 +7,20 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
 
 /// A value that must never be shown: a token, a client secret, a channel's key.
 ///
-/// The memory is zeroed when it is dropped. There is no `Display`, no `Serialize`, and `Debug` hides the value.
+/// Clones share the memory, which is zeroed when the last is dropped. There is no `Display`, no `Serialize`, and `Debug` hides the value.
 #[derive(Clone)]
-pub struct Secret(SecretString);
+pub struct Secret(Arc<SecretString>);
 
 impl Secret {
     /// Wraps a value.
     pub fn new(value: impl Into<String>) -> Self {
-        Self(SecretString::from(value.into()))
+        Self(Arc::new(SecretString::from(value.into())))
     }
 
     /// The value itself, for the one place that has to send or store it.

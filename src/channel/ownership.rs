@@ -32,6 +32,8 @@ pub struct AdoptionState {
     pub delivered_at: Option<Timestamp>,
     /// The generation of the record whose key was delivered.
     pub generation: u64,
+    /// The name by which the config named the channel when it was adopted: the id counts from then on.
+    pub selected_by: Option<String>,
     /// Given back: left alone until adopted again.
     pub released: bool,
     /// When the last new key was written: status flips until a cache lag later are the old key's doing.

@@ -469,6 +469,14 @@ impl Record {
         Settled::Failed
     }
 
+    /// No request left, for a reason of our own (a secret, the vault): tried again later.
+    pub fn ground(&mut self, plan: &CredentialPlan, reason: Reason, now: Timestamp, jitter: f64) {
+        let wait = backoff(plan.backoff, self.state.failures, jitter);
+        self.state.attempt = None;
+        self.note_failure(reason, now);
+        self.state.not_before = Some(now + wait);
+    }
+
     fn note_failure(&mut self, reason: Reason, now: Timestamp) {
         self.state.failures = self.state.failures.saturating_add(1);
         self.state.failing_since.get_or_insert(now);

@@ -49,7 +49,7 @@ pub enum FingerprintKind {
 }
 
 /// HMAC-SHA256 under the vault's own random key: recognises a secret without keeping it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
 /// Makes fingerprints; cheap to clone.

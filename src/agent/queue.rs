@@ -1,0 +1,132 @@
+//! Which refresh may leave now: bounded in all and per token-endpoint host, soonest dead first. Pure.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::config::plan::AgentPlan;
+use crate::credential::record::RecordId;
+use crate::time::Timestamp;
+
+/// Refreshes that wait for their turn.
+#[derive(Debug)]
+pub struct Queue {
+    bounds: AgentPlan,
+    in_flight: usize,
+    hosts: HashMap<Arc<str>, Host>,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    ready: BTreeSet<(Timestamp, RecordId)>,
+    in_flight: usize,
+    paused_until: Option<Timestamp>,
+}
+
+impl Queue {
+    /// An empty queue with these bounds.
+    pub fn new(bounds: AgentPlan) -> Self {
+        Self { bounds, in_flight: 0, hosts: HashMap::new() }
+    }
+
+    /// Changes the bounds; what is under way goes on.
+    pub fn set_bounds(&mut self, bounds: AgentPlan) {
+        self.bounds = bounds;
+    }
+
+    /// Lines a refresh up; `dies` is when the key it replaces dies.
+    pub fn push(&mut self, host: &Arc<str>, dies: Timestamp, id: RecordId) {
+        self.hosts.entry(Arc::clone(host)).or_default().ready.insert((dies, id));
+    }
+
+    /// Takes a refresh out of the line.
+    pub fn remove(&mut self, host: &str, id: RecordId) {
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.ready.retain(|(_, waiting)| *waiting != id);
+        }
+    }
+
+    /// The refresh that leaves next, if one may; it counts as under way from now on.
+    pub fn next(&mut self, now: Timestamp) -> Option<RecordId> {
+        if self.in_flight >= self.bounds.max_in_flight {
+            return None;
+        }
+        let most = self.bounds.max_in_flight_per_host;
+        let open = self.hosts.values_mut().filter(|host| {
+            host.in_flight < most && host.paused_until.is_none_or(|until| until <= now)
+        });
+        let host = open.filter(|host| !host.ready.is_empty()).min_by_key(|host| host.ready.first().copied())?;
+        let (_, id) = host.ready.pop_first()?;
+        host.in_flight += 1;
+        self.in_flight += 1;
+        Some(id)
+    }
+
+    /// A refresh at this host got its answer.
+    pub fn done(&mut self, host: &str) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.in_flight = host.in_flight.saturating_sub(1);
+        }
+        self.hosts.retain(|_, host| host.in_flight > 0 || !host.ready.is_empty() || host.paused_until.is_some());
+    }
+
+    /// A host asked to be left alone: all its credentials wait.
+    pub fn pause(&mut self, host: &Arc<str>, until: Timestamp) {
+        let host = self.hosts.entry(Arc::clone(host)).or_default();
+        host.paused_until = host.paused_until.max(Some(until));
+    }
+
+    /// When a paused host with waiting refreshes opens again; drops pauses that are over.
+    pub fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
+        for host in self.hosts.values_mut() {
+            host.paused_until = host.paused_until.filter(|until| *until > now);
+        }
+        self.hosts.values().filter(|host| !host.ready.is_empty()).filter_map(|host| host.paused_until).min()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.values().all(|host| host.ready.is_empty())
+    }
+
+    /// Forgets everything that waits: nothing new starts.
+    pub fn clear(&mut self) {
+        self.hosts.values_mut().for_each(|host| host.ready.clear());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn the_soonest_dead_leaves_first_within_both_bounds() {
+        let mut queue = Queue::new(AgentPlan { max_in_flight: 3, max_in_flight_per_host: 2 });
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        for (host, dies, id) in [(&a, 30, 1), (&a, 10, 2), (&a, 20, 3), (&b, 40, 4), (&b, 50, 5)] {
+            queue.push(host, at(dies), RecordId(id));
+        }
+        let leaving: Vec<_> = std::iter::from_fn(|| queue.next(at(0))).map(|id| id.0).collect();
+        assert_eq!(leaving, [2, 3, 4], "two of host a, then one of b, then the whole is full");
+        queue.done("a");
+        assert_eq!(queue.next(at(0)), Some(RecordId(1)));
+        assert_eq!(queue.next(at(0)), None);
+    }
+
+    #[test]
+    fn row_40_a_paused_host_waits_and_others_do_not() {
+        let mut queue = Queue::new(AgentPlan { max_in_flight: 9, max_in_flight_per_host: 9 });
+        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        queue.push(&a, at(1), RecordId(1));
+        queue.push(&b, at(2), RecordId(2));
+        queue.pause(&a, at(60));
+        assert_eq!(queue.next(at(0)), Some(RecordId(2)));
+        assert_eq!(queue.next(at(0)), None);
+        assert_eq!(queue.wake(at(0)), Some(at(60)));
+        assert_eq!(queue.next(at(60)), Some(RecordId(1)));
+    }
+}

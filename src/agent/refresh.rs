@@ -1,0 +1,220 @@
+//! One refresh as a task: secrets, attempt marker, HTTP, vault commit, report.
+//!
+//! Once its request has left it is never cancelled: nobody holds a handle that could abort it, shutdown waits for it.
+
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use crate::config::plan::{CredentialPlan, Grant};
+use crate::credential::record::{HaltKind, Outcome, Record, RecordId, Settled};
+use crate::oauth::{client, request};
+use crate::reason::{Reason, SecretReason, TokenReason, VaultReason};
+use crate::secret::{Secret, SecretSource, Values};
+use crate::secrets;
+use crate::time::{Clock, Timestamp};
+use crate::transport::Clients;
+use crate::vault::{Change, Fingerprint, Fingerprinter, FingerprintKind, VaultHandle};
+
+/// How long between two tries to commit an answer that must not be lost.
+const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// What every task needs.
+pub struct Shared {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The vault.
+    pub vault: VaultHandle,
+    /// HTTP clients.
+    pub clients: Clients,
+}
+
+/// A refresh that is about to leave.
+pub struct Flight {
+    /// What every task needs.
+    pub shared: Arc<Shared>,
+    /// The credential's plan.
+    pub plan: Arc<CredentialPlan>,
+    /// Its record, as it stands in the vault.
+    pub record: Record,
+}
+
+/// What a flight tells the agent.
+pub enum FlightReport {
+    /// The answer has come (or never will): its place is free.
+    Answered {
+        /// Until when its host asked to be left alone.
+        pause: Option<Timestamp>,
+    },
+    /// The vault does not take what must not be lost; it is tried again until it does.
+    VaultTrouble(VaultReason),
+    /// It is over, and durable.
+    Settled(Box<Landing>),
+}
+
+/// How a flight ended.
+pub struct Landing {
+    /// The record as it stands in the vault now; `None` when nothing was changed.
+    pub record: Option<Record>,
+    /// What it means; `None` when no request left.
+    pub settled: Option<Settled>,
+    /// Why no request left.
+    pub grounded: Option<Reason>,
+    /// How long the request took.
+    pub took: Duration,
+}
+
+impl Flight {
+    /// Flies. `report` is called from within the task and must not block.
+    pub async fn fly(self, report: impl Fn(RecordId, FlightReport)) {
+        let id = self.record.id;
+        if AssertUnwindSafe(self.refresh(&|told| report(id, told))).catch_unwind().await.is_ok() {
+            return;
+        }
+        // A bug of ours: the request may have left.
+        tracing::error!(credential = %self.plan.name, "the refresh stopped in the middle; the answer counts as lost");
+        report(id, FlightReport::Answered { pause: None });
+        let mut record = self.record.clone();
+        let now = self.shared.clock.now();
+        let settled = record.settle(&self.plan, Outcome::Unknown(TokenReason::Crashed), now, fastrand::f64());
+        self.land(record, settled, now, &|told| report(id, told)).await;
+    }
+
+    async fn refresh(&self, report: &impl Fn(FlightReport)) {
+        let clock = &*self.shared.clock;
+        let grounded = |reason: Reason| {
+            report(FlightReport::Answered { pause: None });
+            let landing = Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO };
+            report(FlightReport::Settled(Box::new(landing)));
+        };
+        let values = match values(&request::sources(&self.plan.endpoint)).await {
+            Ok(values) => values,
+            Err(reason) => return grounded(reason.into()),
+        };
+
+        // The marker is durable before the request leaves. This also proves that the vault can be written.
+        let mut record = self.record.clone();
+        record.state.token_url = self.plan.endpoint.url.to_string();
+        record.begin(clock.now());
+        if let Err(error) = self.shared.vault.commit(vec![Change::Record(Box::new(record.clone()))]).await {
+            return grounded(error.0.into());
+        }
+
+        let sent_at = clock.now();
+        let token = match self.plan.grant {
+            Grant::RefreshToken { .. } => record.token_to_send().cloned(),
+            Grant::ClientCredentials => None,
+        };
+        let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
+        let now = clock.now();
+        report(FlightReport::Answered { pause: pause(&outcome) });
+        let mut settled = record.settle(&self.plan, outcome, now, fastrand::f64());
+        if let Settled::Halted(kind) = settled {
+            match self.never_seen_seed(&record).await {
+                Some(seed) if kind != HaltKind::Misconfigured => {
+                    record.take_seed(seed);
+                    settled = Settled::SeedRefused;
+                }
+                _ => {
+                    if let Some(halt) = &mut record.state.halt {
+                        halt.configured = Some(configured(self.shared.vault.fingerprinter(), &self.plan, &values));
+                    }
+                }
+            }
+        }
+        self.land(record, settled, sent_at, report).await;
+    }
+
+    /// Commits until it is durable: what is held in memory only must not be lost.
+    async fn land(&self, record: Record, settled: Settled, sent_at: Timestamp, report: &impl Fn(FlightReport)) {
+        let now = self.shared.clock.now();
+        let changes = landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
+        let mut told = false;
+        while let Err(error) = self.shared.vault.commit(changes.clone()).await {
+            if !told {
+                report(FlightReport::VaultTrouble(error.0));
+                told = true;
+            }
+            tokio::time::sleep(COMMIT_AGAIN).await;
+        }
+        let took = now.since(sent_at);
+        let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took };
+        report(FlightReport::Settled(Box::new(landing)));
+    }
+
+    /// The seed's source, read again: somebody may have put a new one there.
+    async fn never_seen_seed(&self, record: &Record) -> Option<Secret> {
+        let Grant::RefreshToken { seed: Some(source) } = &self.plan.grant else { return None };
+        let seed = secrets::fetch(source).await.ok()?;
+        let vault = &self.shared.vault;
+        let seen = vault.seen_by(FingerprintKind::RefreshToken, vault.fingerprinter().of(&seed)).await.ok()?;
+        // Whatever was sent in this flight is known to the record, if not yet to the vault.
+        let sent = [&self.record.refresh_token, &self.record.candidate, &record.refresh_token];
+        (seen.is_empty() && sent.iter().all(|sent| sent.as_ref() != Some(&seed))).then_some(seed)
+    }
+}
+
+/// The record, and every secret in it that must be recognised later: its refresh tokens, and the keys it will write.
+fn landing_changes(
+    plan: &CredentialPlan,
+    record: &Record,
+    fingerprinter: &Fingerprinter,
+    at: Timestamp,
+) -> Vec<Change> {
+    let seen = |kind, secret: &Secret| Change::Seen { record: record.id, kind, fingerprint: fingerprinter.of(secret), at };
+    let tokens = record.refresh_token.iter().chain(&record.candidate);
+    let tokens = tokens.map(|token| seen(FingerprintKind::RefreshToken, token));
+    let templates: Vec<_> = plan.channels.iter().map(|channel| &channel.key).collect();
+    let keys: BTreeSet<Fingerprint> = record
+        .access
+        .iter()
+        .flat_map(|grant| templates.iter().filter_map(|template| grant.key(template).ok()))
+        .map(|key| fingerprinter.of(&key))
+        .collect();
+    let keys = keys.into_iter().map(|fingerprint| Change::Seen {
+        record: record.id,
+        kind: FingerprintKind::Key,
+        fingerprint,
+        at,
+    });
+    std::iter::once(Change::Record(Box::new(record.clone()))).chain(tokens).chain(keys).collect()
+}
+
+/// The values behind some sources.
+pub async fn values(sources: &[&SecretSource]) -> Result<Values, SecretReason> {
+    let mut values = Values::new();
+    for source in sources {
+        if !values.contains_key(*source) {
+            values.insert((*source).clone(), secrets::fetch(source).await?);
+        }
+    }
+    Ok(values)
+}
+
+/// A fingerprint of everything that a `misconfigured` could be about: another one is worth another try.
+pub fn configured(fingerprinter: &Fingerprinter, plan: &CredentialPlan, values: &Values) -> String {
+    let mut text = format!("{:?} {:?}", plan.endpoint, plan.grant);
+    for source in request::sources(&plan.endpoint) {
+        if let Some(value) = values.get(source) {
+            let Fingerprint(mac) = fingerprinter.of(value);
+            text.push_str(&hex(&mac));
+        }
+    }
+    hex(&fingerprinter.of_bytes(text.as_bytes()).0)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Until when the host asked to be left alone: a 429 is about the host, not about one credential.
+fn pause(outcome: &Outcome) -> Option<Timestamp> {
+    let Outcome::Answered(answer) = outcome else { return None };
+    match &answer.access {
+        Err(error) if matches!(error.reason, TokenReason::Busy { status: 429, .. }) => error.retry_after,
+        _ => None,
+    }
+}

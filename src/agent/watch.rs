@@ -1,0 +1,191 @@
+//! Watches the config file and says "read it again" when its content changed.
+//!
+//! `notify` on the lexical parent directory (a watch on the file itself dies at the first atomic rename, and a
+//! Kubernetes `..data` swap is seen only there), debounced; and a content poll as the safety net where inotify is lost
+//! or absent, and on network mounts. Runs on a thread of its own: a hanging mount hangs nothing else.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use notify::event::{AccessKind, AccessMode};
+use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+
+use crate::config::file::Config;
+use crate::config::plan::{Plan, Surroundings};
+use crate::reason::{AgentReason, ConfigReason};
+use crate::shape::Problem;
+
+/// How long it must be quiet after an event before the file is read.
+const QUIET: Duration = Duration::from_millis(100);
+/// How long a storm of events may put the reading off.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often the content is compared when no event comes.
+const POLL: Duration = Duration::from_secs(30);
+/// How long a file that is gone may be on its way back (an editor that deletes and writes anew).
+const RETURNS_WITHIN: Duration = Duration::from_secs(1);
+
+/// What the watcher saw.
+#[derive(Debug)]
+pub enum Sight {
+    /// The content is another one.
+    Changed(String),
+    /// The file cannot be read.
+    Unreadable(ConfigReason),
+    /// There is no inotify here: the content poll does the work.
+    NoInotify(AgentReason),
+}
+
+/// What wakes the thread.
+enum Wake {
+    Event,
+    Now,
+}
+
+/// A watch that lasts until it is dropped.
+pub struct ConfigWatch {
+    wake: mpsc::Sender<Wake>,
+}
+
+impl ConfigWatch {
+    /// Starts watching. `known` is the content that was read already; `see` is called on the watcher's thread and must
+    /// not block.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(path: &Path, known: String, see: impl Fn(Sight) + Send + 'static) -> std::io::Result<Self> {
+        let (wake, woken) = mpsc::channel();
+        let thread = Thread { path: path.to_owned(), known: Some(known), see: Box::new(see), told: None, gone: false };
+        let events = wake.clone();
+        std::thread::Builder::new().name("config-watch".into()).spawn(move || thread.run(&events, &woken))?;
+        Ok(Self { wake })
+    }
+
+    /// Reads it again now, as SIGHUP asks; tells the content even if it did not change.
+    pub fn read_now(&self) {
+        // The thread lives as long as this sender does.
+        let _ = self.wake.send(Wake::Now);
+    }
+}
+
+struct Thread {
+    path: PathBuf,
+    known: Option<String>,
+    see: Box<dyn Fn(Sight) + Send>,
+    /// The trouble that was told.
+    told: Option<ConfigReason>,
+    /// The file was not there at the last look.
+    gone: bool,
+}
+
+impl Thread {
+    fn run(mut self, events: &mpsc::Sender<Wake>, woken: &mpsc::Receiver<Wake>) {
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let events = events.clone();
+        let on_event = move |event: notify::Result<notify::Event>| {
+            // An error may mean lost events: look, too.
+            if event.as_ref().is_ok_and(|event| !concerns_content(event.kind)) {
+                return;
+            }
+            let _ = events.send(Wake::Event);
+        };
+        let watcher = RecommendedWatcher::new(on_event, notify::Config::default()).and_then(|mut watcher| {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
+            Ok(watcher)
+        });
+        if let Err(error) = &watcher {
+            (self.see)(Sight::NoInotify(AgentReason::NoInotify { error: error.to_string() }));
+        }
+        // Dropping the watcher would end the sender that keeps the channel open.
+        let _watcher = watcher;
+        let mut wait = POLL;
+        loop {
+            match woken.recv_timeout(wait) {
+                Ok(Wake::Event) => self.settle(woken),
+                Ok(Wake::Now) => self.known = None,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            wait = self.read();
+        }
+    }
+
+    /// Waits until it is quiet.
+    fn settle(&mut self, woken: &mpsc::Receiver<Wake>) {
+        let patience = Instant::now() + PATIENCE;
+        while Instant::now() < patience {
+            match woken.recv_timeout(QUIET) {
+                Ok(Wake::Event) => {}
+                Ok(Wake::Now) => self.known = None,
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Reads the file, tells what is new, and says when to look again.
+    fn read(&mut self) -> Duration {
+        match std::fs::read(&self.path) {
+            Ok(bytes) => {
+                self.gone = false;
+                match String::from_utf8(bytes) {
+                    // After trouble the same content is news, too.
+                    Ok(text) if self.known.as_ref() != Some(&text) || self.told.is_some() => {
+                        self.told = None;
+                        self.known = Some(text.clone());
+                        (self.see)(Sight::Changed(text));
+                    }
+                    Ok(_) => {}
+                    Err(_) => self.tell(ConfigReason::Syntax { detail: "not UTF-8".into() }),
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.gone => {
+                self.gone = true;
+                return RETURNS_WITHIN;
+            }
+            Err(error) => {
+                let (path, error) = (self.path.display().to_string(), error.to_string());
+                self.tell(ConfigReason::Unreadable { path, error });
+            }
+        }
+        POLL
+    }
+
+    fn tell(&mut self, reason: ConfigReason) {
+        if self.told.as_ref() != Some(&reason) {
+            self.told = Some(reason.clone());
+            (self.see)(Sight::Unreadable(reason));
+        }
+    }
+}
+
+/// Our own reading raises events too; only what may have changed the content counts.
+fn concerns_content(kind: EventKind) -> bool {
+    !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+/// What a text means as a plan, here and now.
+///
+/// # Errors
+/// Every problem, if one of them is an error.
+pub fn load(path: &Path, text: &str) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+    use std::os::unix::fs::PermissionsExt;
+    let (config, mut problems) = Config::parse(text);
+    let directory = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let surroundings = Surroundings {
+        directory: directory.as_deref().unwrap_or(Path::new("/")),
+        env: &|name| std::env::var(name).ok(),
+        mode: std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o777),
+    };
+    let resolved = Plan::resolve(&config, &surroundings);
+    let broken = problems.iter().any(|problem| problem.severity == crate::finding::Severity::Error);
+    match resolved {
+        Ok((plan, warnings)) if !broken => {
+            problems.extend(warnings);
+            Ok((plan, problems))
+        }
+        Ok((_, more)) | Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
