@@ -67,7 +67,7 @@ pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
         return Some("above the first [table]".into());
     }
     if known.iter().any(|known| known == "params") && PARAMETERS.contains(&key) {
-        return Some("params = { … }".into());
+        return Some("[credential.params]".into());
     }
     let tables = ["gateway", "vault", "server", "agent", "defaults"].map(|name| (name, format!("[{name}]")));
     let lists = ["credential", "notify"].map(|name| (name, format!("[[{name}]]")));
@@ -81,5 +81,6 @@ pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
 
 /// Whether a key is known somewhere, or is a known one misspelt: such a key is no pasted secret.
 pub(super) fn resembles_a_key(key: &str) -> bool {
-    KEYS.contains(key) || nearest(key, KEYS.iter().map(String::as_str)).is_some()
+    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    is_bare && nearest(key, KEYS.iter().map(String::as_str)).is_some()
 }

@@ -22,7 +22,7 @@ pub(super) fn names(check: &mut Check<'_>) -> Vec<Option<Arc<str>>> {
     if entries.is_empty() {
         check.incomplete = true;
         if !config.told.about("gateway") && !config.told.is_broken_somewhere() {
-            check.reader.error("gateway", None, ConfigReason::MissingField { field: "[gateway]".into() });
+            check.reader.error("gateway", None, ConfigReason::MissingField { field: "gateway.database".into() });
         }
     }
     let mut lines = BTreeMap::new();
