@@ -28,12 +28,15 @@
 //! leaves` (`secret`, `time`, `reason`, `finding`, `shape`).
 
 pub mod channel;
+pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod finding;
 pub mod gateway;
+pub mod messages;
 pub mod notify;
 pub mod reason;
 pub mod secret;
+pub mod secrets;
 pub mod shape;
 pub mod time;

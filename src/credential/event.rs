@@ -90,6 +90,25 @@ impl Topic {
     pub fn in_default(self) -> bool {
         !matches!(self, Self::Refreshed | Self::Reenabled | Self::Started)
     }
+
+    /// Whether it stays as it is until a human acts.
+    pub fn needs_human(self) -> bool {
+        match self {
+            Self::Halted
+            | Self::Expiring
+            | Self::Expired
+            | Self::Undelivered
+            | Self::ForeignKey
+            | Self::ChannelMissing
+            | Self::Flapping
+            | Self::VaultTrouble
+            | Self::ConfigRejected
+            | Self::UnusedDatabase => true,
+            Self::Uncertain | Self::Failing | Self::Recovered | Self::Reenabled | Self::Refreshed | Self::Started => {
+                false
+            }
+        }
+    }
 }
 
 /// Something that happened.

@@ -1,0 +1,172 @@
+//! Gateways and their channels in English.
+
+use crate::messages::{Message, list};
+use crate::reason::{ChannelReason, GatewayReason};
+
+pub(super) fn explain(reason: &GatewayReason) -> Message {
+    match reason {
+        GatewayReason::Missing { path } => Message::new(
+            format!("The gateway's database {path} is not there."),
+            "Start the gateway once, or correct `database` in `[gateway]`; with compose, both containers mount the \
+             same volume. Keys wait and are delivered once it is there.",
+        ),
+        GatewayReason::NotMigrated { path } => Message::new(
+            format!("The gateway's database {path} has no tables yet."),
+            "Start the gateway once: it makes them. Keys wait until then.",
+        ),
+        GatewayReason::Unknown { missing } => Message::new(
+            format!("The database is not one of a gateway that is known here; missing: {}.", list(missing)),
+            "Check that `database` in `[gateway]` names the file of a One-API or New API.",
+        ),
+        GatewayReason::OneHub => Message::new(
+            "This is the database of one-hub, which never looks again at what is written into it.",
+            "Reach one-hub by its admin API instead: `api = { … }` and `kind = \"one-hub\"` in `[gateway]`.",
+        ),
+        GatewayReason::OtherKind { wanted, found } => Message::new(
+            format!("The config says `kind = \"{wanted}\"`, but this is the database of {found}."),
+            format!("Correct `database`, or write `kind = \"{found}\"` (or `\"auto\"`) in `[gateway]`."),
+        ),
+        GatewayReason::Busy { waited_ms } => Message::new(
+            format!("Somebody else held the gateway's database locked for longer than {waited_ms} ms."),
+            "It is tried again by itself. If it recurs, look for a backup or another program that works on the \
+             file (`fuser -v FILE`), or raise `busy_timeout`.",
+        ),
+        GatewayReason::ReadOnlyFile { path, owner, us } => Message::new(
+            format!("The database {path} belongs to {owner}, and the sidecar runs as {us}, which may not write it."),
+            format!("Run the sidecar as its owner: in compose `user: \"{owner}\"`; or `chown {us} {path}`."),
+        ),
+        GatewayReason::ReadOnlyDirectory { path, owner, us } => Message::new(
+            format!(
+                "The directory {path} belongs to {owner}, and the sidecar runs as {us}, which may not write there; \
+                 SQLite needs it for its journal."
+            ),
+            format!("Run the sidecar as its owner: in compose `user: \"{owner}\"`; or `chown {us} {path}`."),
+        ),
+        GatewayReason::ReadOnlyMount { path } => Message::new(
+            format!("{path} lies on a mount that is read-only."),
+            "Take `:ro` off the volume in compose, then `docker compose up -d`.",
+        ),
+        GatewayReason::HotJournal { path } => Message::new(
+            format!("A gateway that crashed left a journal beside {path}, which the sidecar may not roll back."),
+            "Start the gateway once: it puts the database in order. Or let the sidecar write there: `user:` in \
+             compose, or `chown`.",
+        ),
+        GatewayReason::Moved => Message::new(
+            "The database file was replaced while it was being written.",
+            "Nothing: it is opened afresh and tried again. To restore a backup, stop the gateway first.",
+        ),
+        GatewayReason::NotADatabase { path } => Message::new(
+            format!("{path} is not an SQLite database."),
+            "Correct `database` in `[gateway]`: it names the gateway's file, usually `one-api.db`.",
+        ),
+        GatewayReason::Corrupt { path } => Message::new(
+            format!("The gateway's database {path} is damaged; nothing is written into it."),
+            format!("Stop the gateway, check with `sqlite3 {path} \"PRAGMA integrity_check\"`, restore a backup."),
+        ),
+        GatewayReason::Full { path } => Message::new(
+            format!("The disk is full: {path} cannot be written."),
+            "Free some space: `df -h`, `docker system df`. The keys wait and are delivered then.",
+        ),
+        GatewayReason::CannotOpen { path, error } => Message::new(
+            format!("The gateway's database {path} cannot be opened: {error}."),
+            format!("Check the path and the owner where the sidecar runs: `ls -ln {path}`."),
+        ),
+        GatewayReason::Filesystem { name } => Message::new(
+            format!("The database lies on {name}, where SQLite's locks cannot be relied on between machines."),
+            format!(
+                "Run the sidecar on the machine that holds the file, on a local volume. If gateway and sidecar are \
+                 on one kernel, allow it: `allow_filesystem = [\"{name}\"]` in `[gateway]`."
+            ),
+        ),
+        GatewayReason::SharedInode { path } => Message::new(
+            format!("{path} is itself a mount point or has several hard links: its journal would lie elsewhere."),
+            "Mount the directory, not the file: in compose `volumes: [\"./data:/data\"]`, for the gateway too.",
+        ),
+        GatewayReason::Failed { error } => Message::new(
+            format!("The gateway's database did not take the key: {error}."),
+            "It is tried again by itself. If it lasts, look whether the gateway itself can still write.",
+        ),
+        GatewayReason::Unused { path } => Message::new(
+            format!("For a day nobody but the sidecar has written to {path}: the gateway seems to use another one."),
+            "Compare `database` in `[gateway]` with the gateway's own settings: its volume, and SQL_DSN or \
+             SQLITE_PATH.",
+        ),
+    }
+}
+
+pub(super) fn channel(reason: &ChannelReason) -> Message {
+    match reason {
+        ChannelReason::Missing => Message::new(
+            "The gateway has no such channel (any more).",
+            "See `one-api-sidecar channels` for what there is, and correct `channels` in the credential.",
+        ),
+        ChannelReason::Replaced => Message::new(
+            "The channel was deleted, and another one has been given its id; it is left alone.",
+            "If the new channel is to get this key: `one-api-sidecar adopt ID`. Else correct `channels` in the \
+             credential.",
+        ),
+        ChannelReason::NameMatches { name, ids } if ids.is_empty() => Message::new(
+            format!("No channel is named `{name}`."),
+            "See `one-api-sidecar channels` for the names, and correct `channels` in the credential.",
+        ),
+        ChannelReason::NameMatches { name, ids } => {
+            let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+            Message::new(
+                format!("Several channels are named `{name}`: {}.", list(&ids)),
+                "Name the channel by its id in the credential's `channels`.",
+            )
+        }
+        ChannelReason::Foreign => Message::new(
+            "Somebody else has changed the channel's key; it is left as it is.",
+            "If it is to get our key again: `one-api-sidecar adopt ID`. If not, take the channel out of the config.",
+        ),
+        ChannelReason::DisabledByHand => Message::new(
+            "The channel was disabled by hand; its key is kept current, and it stays disabled.",
+            "Enable it in the gateway when it is to serve again.",
+        ),
+        ChannelReason::Flapping => Message::new(
+            "The gateway keeps disabling the channel although its key is fresh; it is no longer enabled again.",
+            "Test the channel in the gateway: the account's quota, the model list, the base URL. Then enable it there.",
+        ),
+        ChannelReason::DisabledForOtherReason { words } => Message::new(
+            format!("The gateway disabled the channel for another reason than its key: {words}."),
+            "Clear that up at the provider, then enable the channel in the gateway.",
+        ),
+        ChannelReason::MultiKey => Message::new(
+            "This is a multi-key channel, which cannot be fed with one key.",
+            "Make an ordinary channel with a single key in New API and name that one in `channels`.",
+        ),
+        ChannelReason::SelfRefreshing => Message::new(
+            "The gateway itself refreshes the key of this type of channel; two would use up each other's tokens.",
+            "Take it out of `channels`, or make it a channel of another type.",
+        ),
+        ChannelReason::KeyIgnored { kind } => Message::new(
+            format!("The gateway ignores the key of a channel of type {kind}."),
+            "Name a channel of another type in `channels`.",
+        ),
+        ChannelReason::NeedsChannelKey { kind } => Message::new(
+            format!("A channel of type {kind} wants more in its key than a bare access token."),
+            "Say how the key is made up: `channels = [{ id = …, channel_key = \"…{access_token}…\" }]`.",
+        ),
+        ChannelReason::UnsafeKey => Message::new(
+            "The key that was to be written has control characters in it; it was not written.",
+            "Check the `channel_key` template and `[credential.response]`.",
+        ),
+        ChannelReason::TemplateField { field } => Message::new(
+            format!("`channel_key` names `{field}`, which the provider's answer does not have."),
+            "Correct `channel_key`, or ask for the field with `scope` (an `id_token` needs `openid`).",
+        ),
+        ChannelReason::Conflict => Message::new(
+            "The channel's row was changed between our look and our write; nothing was written.",
+            "Nothing: it is looked at afresh and tried again.",
+        ),
+        ChannelReason::ListedTwice { owner } => Message::new(
+            format!("This channel is fed by the credential `{owner}` already."),
+            "Leave it in the `channels` of one credential only.",
+        ),
+        ChannelReason::Released => Message::new(
+            "The channel was given back with `release`; it is left alone.",
+            "To feed it again: `one-api-sidecar adopt ID`. Else take it out of the config.",
+        ),
+    }
+}

@@ -1,0 +1,61 @@
+//! The vault in English.
+
+use crate::messages::Message;
+use crate::reason::VaultReason;
+
+pub(super) fn explain(reason: &VaultReason) -> Message {
+    match reason {
+        VaultReason::Directory { path, error } => Message::new(
+            format!("The vault's directory {path} cannot be made or written: {error}."),
+            format!(
+                "Make it and give it to the sidecar's user: `mkdir -p {path}`, `chown UID:GID {path}`; or choose \
+                 another place with `path` in `[vault]`."
+            ),
+        ),
+        VaultReason::Owned { holder } => Message::new(
+            format!("Another process owns the vault: {holder}."),
+            "Leave the work to it, or stop it first. Two sidecars never share a vault.",
+        ),
+        VaultReason::NotAVault { path } => Message::new(
+            format!("{path} is not a vault of this program; it is left untouched."),
+            "Point `path` in `[vault]` to the vault, or to a file that does not exist yet.",
+        ),
+        VaultReason::Newer { found, known } => Message::new(
+            format!(
+                "A newer version wrote the vault (format {found}; this version knows up to {known}). It is left untouched."
+            ),
+            "Run the newer version again; with compose, set the image's tag back to it.",
+        ),
+        VaultReason::Damaged { path, error } => Message::new(
+            format!("The vault {path} is damaged: {error}. It is left untouched."),
+            "Stop the sidecar, copy the file away, and restore a backup. Without one: \
+             `one-api-sidecar vault reset`, then authorize each credential again.",
+        ),
+        VaultReason::WrongKey { configured: true } => Message::new(
+            "The vault is sealed with another key than the configured one. It is left untouched.",
+            "Put the key it was sealed with back into `encryption_key` in `[vault]`.",
+        ),
+        VaultReason::WrongKey { configured: false } => Message::new(
+            "The vault is sealed, and no key is configured. It is left untouched.",
+            "Set `encryption_key` in `[vault]` to the key it was sealed with: { env = \"…\" } or { file = \"…\" }.",
+        ),
+        VaultReason::Full { path } => Message::new(
+            format!("The disk is full: the vault {path} cannot be written."),
+            "Free some space: `df -h`, `docker system df`. Nothing is refreshed until the vault can be written; \
+             then it goes on by itself.",
+        ),
+        VaultReason::Unwritable { path, error } => Message::new(
+            format!("The vault {path} cannot be written: {error}."),
+            "Check the file's owner and mount (`ls -ln`, `findmnt -T`) and the disk (`dmesg`). Nothing is refreshed \
+             until it can be written; then it goes on by itself.",
+        ),
+        VaultReason::ReadableByOthers { path, mode } => Message::new(
+            format!("Others can read {path} (mode {mode}), and it holds tokens."),
+            format!("Close it: `chmod go-rwx {path}`."),
+        ),
+        VaultReason::Missing { path } => Message::new(
+            format!("There is no vault at {path} yet."),
+            "Start the sidecar: `one-api-sidecar run` makes it. If it has run before, check `path` in `[vault]`.",
+        ),
+    }
+}

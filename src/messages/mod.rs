@@ -1,0 +1,226 @@
+//! The catalogue: the only place with prose for users.
+//!
+//! Turns a [`Reason`] into a sentence and a remedy, and events into a [`Notice`], in each language. Each language is
+//! a module of exhaustive matches, so a reason without words does not compile. Pure; knows nothing of who shows the
+//! words. Called by the commands, the page, the log and the notifiers.
+
+mod en;
+mod notice;
+#[cfg(test)]
+pub(crate) mod samples;
+mod zh_cn;
+
+use std::time::Duration;
+
+pub use notice::notice;
+
+use crate::reason::{Language, Reason};
+use crate::time::Timestamp;
+
+/// What a person reads about a reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// What is the matter: one or two sentences.
+    pub what: String,
+    /// What to do about it, concretely.
+    pub remedy: String,
+}
+
+impl Message {
+    fn new(what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { what: what.into(), remedy: remedy.into() }
+    }
+}
+
+/// A reason in words; commands in the remedy say `NAME` where a credential's name belongs.
+pub fn explain(language: Language, reason: &Reason) -> Message {
+    explain_about(language, reason, "NAME")
+}
+
+/// A reason in words, for a credential whose name can go into the remedy's commands.
+pub fn explain_about(language: Language, reason: &Reason, credential: &str) -> Message {
+    match language {
+        Language::English => en::explain(reason, credential),
+        Language::Chinese => zh_cn::explain(reason, credential),
+    }
+}
+
+/// The few words that tables and lists are made of.
+pub fn words(language: Language) -> &'static Words {
+    match language {
+        Language::English => &en::WORDS,
+        Language::Chinese => &zh_cn::WORDS,
+    }
+}
+
+/// Words of the commands and the page. Patterns hold `{}` once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    /// Severity of a finding.
+    pub error: &'static str,
+    /// Severity of a finding.
+    pub warning: &'static str,
+    /// Before a remedy.
+    pub help: &'static str,
+    /// Pattern for a moment to come.
+    pub in_time: &'static str,
+    /// Pattern for a moment past.
+    pub ago: &'static str,
+    /// Patterns for lengths of time: days, hours, minutes, seconds.
+    pub units: [&'static str; 4],
+    /// Column titles of `status`.
+    pub columns: Columns,
+    /// A credential's states.
+    pub credential: CredentialStates,
+    /// A channel's states.
+    pub channel: ChannelStates,
+}
+
+/// Column titles of `status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after what it says")]
+pub struct Columns {
+    pub credential: &'static str,
+    pub state: &'static str,
+    pub expires: &'static str,
+    pub next_refresh: &'static str,
+    pub failures: &'static str,
+    pub channels: &'static str,
+}
+
+/// The words for a credential's states, named as in `status --json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after what it says")]
+pub struct CredentialStates {
+    pub active: &'static str,
+    pub failing: &'static str,
+    pub uncertain: &'static str,
+    pub expired: &'static str,
+    pub halted: &'static str,
+    pub waiting: &'static str,
+    pub disabled: &'static str,
+}
+
+/// The words for a channel's states, named as in `status --json`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is named after what it says")]
+pub struct ChannelStates {
+    pub delivered: &'static str,
+    pub pending: &'static str,
+    pub foreign: &'static str,
+    pub missing: &'static str,
+    pub disabled_by_hand: &'static str,
+    pub flapping: &'static str,
+    pub released: &'static str,
+    pub unsupported: &'static str,
+    pub conflict: &'static str,
+}
+
+impl Words {
+    /// A length of time in its two largest units: "1 h 5 min".
+    pub fn length(&self, length: Duration) -> String {
+        let seconds = length.as_secs();
+        let counts = [seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60];
+        let first = counts.iter().position(|count| *count > 0).unwrap_or(counts.len() - 1);
+        let shown = counts.iter().zip(self.units).skip(first).take(2).enumerate();
+        let parts: Vec<String> = shown
+            .filter(|(index, (count, _))| *index == 0 || **count > 0)
+            .map(|(_, (count, unit))| unit.replace("{}", &count.to_string()))
+            .collect();
+        parts.join(" ")
+    }
+
+    /// How far a moment is from now: "in 25 min", "2 h ago".
+    pub fn from_now(&self, moment: Timestamp, now: Timestamp) -> String {
+        if moment >= now {
+            self.in_time.replace("{}", &self.length(moment.since(now)))
+        } else {
+            self.ago.replace("{}", &self.length(now.since(moment)))
+        }
+    }
+}
+
+/// A moment inside a sentence, in the machine's time zone and always with its date.
+fn moment(at: Timestamp) -> String {
+    at.local_short(Timestamp::EPOCH)
+}
+
+/// Names between commas.
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_words_and_a_remedy_in_both_languages() {
+        let reasons = samples::reasons();
+        assert!(reasons.len() > 120, "{}", reasons.len());
+        for reason in reasons {
+            let [english, chinese] = [Language::English, Language::Chinese].map(|language| explain(language, &reason));
+            assert_ne!(english.what, chinese.what, "{reason:?}");
+            assert_ne!(english.remedy, chinese.remedy, "{reason:?}");
+            for (text, ends) in [(&english.what, ['.', '?', '…']), (&english.remedy, ['.', '?', ':'])] {
+                assert!(text.len() > 12 && text.ends_with(ends), "{reason:?}: {text}");
+                assert!(text.is_ascii() || text.contains('…'), "{reason:?}: {text}");
+            }
+            for text in [&chinese.what, &chinese.remedy] {
+                assert!(text.ends_with(['。', '？']), "{reason:?}: {text}");
+                assert!(text.chars().any(|c| ('一'..='鿿').contains(&c)), "{reason:?}: {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn both_languages_show_the_same_facts() {
+        // What stands in backticks or braces is typed as it is: it must not be lost in translation.
+        for reason in samples::reasons() {
+            let typed = |language| {
+                let Message { what, remedy } = explain(language, &reason);
+                let text = format!("{what} {remedy}");
+                text.split('`').skip(1).step_by(2).map(str::to_owned).collect::<HashSet<_>>()
+            };
+            assert_eq!(typed(Language::English), typed(Language::Chinese), "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn only_commands_of_the_contract_are_named() {
+        let commands = [
+            "run", "once", "check", "doctor", "status", "channels", "adopt", "release", "retry", "secret", "vault",
+            "login", "import", "notify", "health", "demo", "schema",
+        ];
+        for reason in samples::reasons() {
+            let remedy = explain(Language::English, &reason).remedy;
+            for command in remedy.split("`one-api-sidecar ").skip(1) {
+                let command = command.split([' ', '`']).next().unwrap();
+                assert!(commands.contains(&command), "{command}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_are_told_in_two_units() {
+        let cases = [
+            (0, "0 s", "0 秒"),
+            (45, "45 s", "45 秒"),
+            (1500, "25 min", "25 分钟"),
+            (3900, "1 h 5 min", "1 小时 5 分钟"),
+            (3605, "1 h", "1 小时"),
+            (183_600, "2 d 3 h", "2 天 3 小时"),
+        ];
+        for (seconds, english, chinese) in cases {
+            let length = Duration::from_secs(seconds);
+            assert_eq!(words(Language::English).length(length), english);
+            assert_eq!(words(Language::Chinese).length(length), chinese);
+        }
+        let now = Timestamp::from_seconds(10_000);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(words(Language::English).from_now(later, now), "in 1 min");
+        assert_eq!(words(Language::Chinese).from_now(now, later), "1 分钟前");
+    }
+}

@@ -1,0 +1,174 @@
+//! A sample of every reason there is, for tests. A variant without a sample does not compile.
+
+use crate::reason::{
+    AgentReason, ChannelReason, ConfigReason, GatewayReason, NotifierReason, Reason, SecretReason, TokenReason,
+    VaultReason,
+};
+use crate::time::Timestamp;
+
+/// Gathers samples by their patterns: the match below is exhaustive only if every variant is here.
+macro_rules! samples {
+    ($kind:ident: $($variant:ident $({ $($field:ident: $value:expr),* })?),* $(,)?) => {{
+        let _every_variant_is_here = |reason: &$kind| match reason {
+            $($kind::$variant { .. } => ()),*
+        };
+        vec![$(Reason::from($kind::$variant $({ $($field: $value.into()),* })?)),*]
+    }};
+}
+
+/// Every variant once, and again where an optional field changes the words.
+pub(crate) fn reasons() -> Vec<Reason> {
+    let at = Timestamp::from_seconds(1_767_000_000);
+    let names = || vec!["one".to_owned(), "two".to_owned()];
+    let path = "/data/one-api.db";
+    let error = "the system's words";
+    let mut reasons = samples!(ConfigReason:
+        NotFound { looked_in: names() },
+        Unreadable { path: path, error: error },
+        Syntax { detail: "expected `=`" },
+        UnknownKey { key: "token_ulr", nearest: "token_url".to_owned(), known: names() },
+        MisplacedKey { key: "language", belongs: "above the first [table]" },
+        WrongType { expected: "text", found: "a table" },
+        MissingField { field: "token_url" },
+        NotOneOf { found: "forn".to_owned(), expected: names(), nearest: "form".to_owned() },
+        BadDuration,
+        OutOfRange { bounds: "1 to 100" },
+        BareSecret { env: "TOKEN".to_owned() },
+        SecretSources,
+        BadUrl { detail: "no host" },
+        PlainHttp,
+        BadName,
+        Duplicate { what: "credential \"a\"", first_line: 3_usize },
+        UnknownGateway { name: "eu", known: names() },
+        GatewayNeeded { known: names() },
+        VaultPathNeeded,
+        BadTemplate { detail: "unclosed brace" },
+        BadPointer,
+        BadHeader,
+        BadKey,
+        TimeoutOrder,
+        BackoffOrder,
+        Needs { field: "service", other: "keyring" },
+        Conflicts { field: "api", other: "database" },
+        NotYet { what: "`jwt_bearer`" },
+        UnknownService { name: "pushpuls", nearest: "pushplus".to_owned(), known: names() },
+        ValueReadableByOthers { mode: "644" },
+        SingleFileMount,
+    );
+    reasons.extend(samples!(SecretReason:
+        EnvMissing { name: "TOKEN" },
+        EnvAndFile { name: "TOKEN" },
+        NotText { from: "env:TOKEN" },
+        FileUnreadable { path: "/run/secrets/x", error: error },
+        Empty { from: "file:/run/secrets/x" },
+        TooLong { from: "file:/run/secrets/x" },
+        KeyringNoEntry { entry: "keyring:x" },
+        KeyringLocked,
+        KeyringAbsent,
+        KeyringFailed { error: error },
+        NotUnderSystemd { name: "x" },
+    ));
+    reasons.extend(samples!(TokenReason:
+        NotSent { host: "auth.example", error: error },
+        Certificate { host: "auth.example", error: error },
+        AnswerLost { host: "auth.example", error: error },
+        DiedInFlight { at: at },
+        ServerError { status: 502_u16 },
+        Busy { status: 429_u16, until: at },
+        Blocked { status: 403_u16 },
+        Revoked { code: "invalid_grant" },
+        Misconfigured { code: "invalid_client" },
+        UnknownError { status: 400_u16, code: "odd".to_owned() },
+        Redirected { status: 302_u16 },
+        Unreadable { status: 200_u16, detail: "not JSON" },
+        BadAccessToken { detail: "missing" },
+        OutcomeUnknown { lost_at: at, code: "invalid_grant".to_owned() },
+        NoRefreshToken,
+        SeedRefused { code: "invalid_grant" },
+        SharedSeed { owner: "a" },
+        Crashed,
+    ));
+    reasons.extend(samples!(VaultReason:
+        Directory { path: "/data/vault", error: error },
+        Owned { holder: "run, pid 7" },
+        NotAVault { path: path },
+        Newer { found: 9, known: 1 },
+        Damaged { path: path, error: error },
+        WrongKey { configured: true },
+        Full { path: path },
+        Unwritable { path: path, error: error },
+        ReadableByOthers { path: path, mode: "644" },
+        Missing { path: path },
+    ));
+    reasons.extend(samples!(GatewayReason:
+        Missing { path: path },
+        NotMigrated { path: path },
+        Unknown { missing: names() },
+        OneHub,
+        OtherKind { wanted: "one-api", found: "new-api" },
+        Busy { waited_ms: 5000_u64 },
+        ReadOnlyFile { path: path, owner: "0:0", us: "1000:1000" },
+        ReadOnlyDirectory { path: "/data", owner: "0:0", us: "1000:1000" },
+        ReadOnlyMount { path: path },
+        HotJournal { path: path },
+        Moved,
+        NotADatabase { path: path },
+        Corrupt { path: path },
+        Full { path: path },
+        CannotOpen { path: path, error: error },
+        Filesystem { name: "nfs" },
+        SharedInode { path: path },
+        Failed { error: error },
+        Unused { path: path },
+    ));
+    reasons.extend(samples!(ChannelReason:
+        Missing,
+        Replaced,
+        NameMatches { name: "a", ids: vec![1, 2] },
+        Foreign,
+        DisabledByHand,
+        Flapping,
+        DisabledForOtherReason { words: "quota exceeded" },
+        MultiKey,
+        SelfRefreshing,
+        KeyIgnored { kind: 1 },
+        NeedsChannelKey { kind: 33 },
+        UnsafeKey,
+        TemplateField { field: "id_token" },
+        Conflict,
+        ListedTwice { owner: "a" },
+        Released,
+    ));
+    reasons.extend(samples!(NotifierReason:
+        Unreachable { error: error },
+        Refused { status: 200_u16, code: "903".to_owned(), words: "bad token".to_owned() },
+        RateLimited { code: "900" },
+        Unreadable { status: 200_u16 },
+    ));
+    reasons.extend(samples!(AgentReason:
+        NoInotify { error: error },
+        RestartNeeded { section: "[vault]" },
+        Running { holder: "run, pid 7" },
+        NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
+        SameDatabase { other: "eu" },
+    ));
+    reasons.extend(without_optional_fields(at, names()));
+    reasons
+}
+
+fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
+    vec![
+        ConfigReason::UnknownKey { key: "x".into(), nearest: None, known: names.clone() }.into(),
+        ConfigReason::MisplacedKey { key: "kind".into(), belongs: "[gateway]".into() }.into(),
+        ConfigReason::NotOneOf { found: None, expected: names.clone(), nearest: None }.into(),
+        ConfigReason::BareSecret { env: None }.into(),
+        ConfigReason::UnknownService { name: "x".into(), nearest: None, known: names }.into(),
+        TokenReason::Busy { status: 503, until: None }.into(),
+        TokenReason::UnknownError { status: 404, code: None }.into(),
+        TokenReason::OutcomeUnknown { lost_at: at, code: None }.into(),
+        VaultReason::WrongKey { configured: false }.into(),
+        ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
+        NotifierReason::Refused { status: 500, code: None, words: None }.into(),
+        AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
+    ]
+}
