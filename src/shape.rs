@@ -156,6 +156,21 @@ impl<'a, 'r> Section<'a, 'r> {
         T::from_toml(value, &field, self.reader).map(|value| At { value, span })
     }
 
+    /// Notes each of these fields that is not there. To be asked before they are taken.
+    pub fn need(&mut self, keys: &[&str]) {
+        for key in keys {
+            if !self.table.contains_key(*key) {
+                self.error("", None, ConfigReason::MissingField { field: (*key).to_owned() });
+            }
+        }
+    }
+
+    /// Notes an error about one of its fields, or about the whole where the key is empty.
+    pub fn error(&mut self, key: &str, span: Option<Span>, reason: ConfigReason) {
+        let field = if key.is_empty() { self.field.clone() } else { join(&self.field, key) };
+        self.reader.error(field, span.unwrap_or_else(|| self.span.clone()), reason);
+    }
+
     /// Notes what is left over: keys that nobody asked for.
     pub fn finish(self) {
         for (key, _) in &self.table {
@@ -207,9 +222,16 @@ macro_rules! section {
                 reader: &mut $crate::shape::Reader,
             ) -> Option<Self> {
                 let mut section = $crate::shape::Section::open(value, field, reader)?;
-                let read = Self { $($field: section.take(stringify!($field)),)* };
+                let read = Self::take_from(&mut section);
                 section.finish();
                 Some(read)
+            }
+        }
+
+        impl $name {
+            /// Takes these fields out of a table that may have others beside them.
+            pub fn take_from(section: &mut $crate::shape::Section<'_, '_>) -> Self {
+                Self { $($field: section.take(stringify!($field)),)* }
             }
         }
     };

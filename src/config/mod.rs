@@ -1,8 +1,17 @@
 //! The config file: from text to a plan.
 //!
-//! [`file`] has the TOML shapes one to one, [`plan`] what they mean. Both are pure: whoever calls them has read
-//! the file and knows the surroundings.
+//! [`file`] has the TOML shapes one to one, [`plan`] what they mean, [`resolve`] the way from one to the other,
+//! [`report`] the problems as people and editors read them, [`schema`] the JSON schema. All of it is pure: whoever
+//! calls has read the file and knows the surroundings.
 
+pub mod diff;
 pub mod file;
+pub mod lines;
+mod places;
 pub mod plan;
+pub mod report;
+pub mod resolve;
+pub mod schema;
+mod syntax;
 pub mod template;
+pub mod words;

@@ -13,6 +13,8 @@ use url::Url;
 
 use crate::config::file::Config;
 use crate::config::template::Template;
+use crate::config::{diff, resolve};
+use crate::finding::Severity;
 use crate::notify::services::Service;
 use crate::reason::Language;
 use crate::secret::{SecretSource, TextOrSecret};
@@ -414,22 +416,47 @@ pub struct PlanDiff {
     pub vault: bool,
 }
 
+impl PlanDiff {
+    /// Whether nothing changed.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 impl Plan {
+    /// Reads a config file's text: [`Config::parse`] and [`Plan::resolve`] in one, problems sorted by place.
+    ///
+    /// # Errors
+    /// Every problem that was found, warnings among them, if at least one is an error.
+    pub fn read(text: &str, surroundings: &Surroundings<'_>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
+        let (config, mut problems) = Config::parse(text);
+        let (plan, more) = match Self::resolve(&config, surroundings) {
+            Ok((plan, warnings)) => (Some(plan), warnings),
+            Err(problems) => (None, problems),
+        };
+        problems.extend(more);
+        problems.sort_by_key(|problem| problem.span.as_ref().map(|span| span.start));
+        let is_bad = problems.iter().any(|problem| problem.severity == Severity::Error);
+        match plan {
+            Some(plan) if !is_bad => Ok((plan, problems)),
+            _ => Err(problems),
+        }
+    }
+
     /// Checks a config and applies every default.
     ///
     /// Warnings come with the plan.
     ///
     /// # Errors
-    /// Every problem that was found, warnings among them, if at least one is an error.
+    /// Every problem that was found, warnings among them, if at least one is an error; nothing new, if the plan is
+    /// incomplete for a reason that [`Config::parse`] told already. [`Plan::read`] puts both together.
     pub fn resolve(config: &Config, surroundings: &Surroundings<'_>) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let _ = (config, surroundings);
-        Err(Vec::new())
+        resolve::plan(config, surroundings)
     }
 
     /// What has to be done to get from this plan to the next.
     pub fn diff(&self, next: &Self) -> PlanDiff {
-        let _ = next;
-        PlanDiff::default()
+        diff::between(self, next)
     }
 
     /// The gateway of this name.

@@ -3,6 +3,8 @@
 //! Fields in braces: `{access_token}`, `{id_token}`, `{expires_at}` (Unix seconds) and any JSON pointer into the
 //! answer, `{/a/b}`. `{{` and `}}` are literal braces. Pure.
 
+use crate::config::words::repeatable;
+
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
@@ -59,6 +61,8 @@ impl Template {
                 "expires_at" => Part::ExpiresAt,
                 pointer if pointer.starts_with('/') => Part::Pointer(pointer.to_owned()),
                 other => {
+                    // Somebody may have pasted a token here.
+                    let other = if repeatable(other) { other } else { "…" };
                     return Err(format!(
                         "no field {{{other}}}; there are {{access_token}}, {{id_token}}, {{expires_at}} and {{/json/pointer}}"
                     ));

@@ -1,0 +1,86 @@
+//! Which keys the config file knows, and in which of its tables.
+//!
+//! Taken from the JSON schemas of the tables, so that a new field is known here without being told.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use schemars::{JsonSchema, SchemaGenerator};
+
+use crate::config::file::{
+    AgentSection, AssertionSection, BackoffSection, ChannelSection, CredentialSection, DefaultsSection, GatewaySection,
+    NotifyCommon, ResponseSection, ServerSection, Tables, VaultSection,
+};
+use crate::notify::services::REGISTRY;
+use crate::shape::{SecretTable, nearest};
+
+/// A table of the file and its keys.
+struct Place {
+    name: &'static str,
+    keys: Vec<String>,
+}
+
+static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
+    vec![
+        Place { name: "[gateway]", keys: keys::<GatewaySection>() },
+        Place { name: "[vault]", keys: keys::<VaultSection>() },
+        Place { name: "[server]", keys: keys::<ServerSection>() },
+        Place { name: "[agent]", keys: keys::<AgentSection>() },
+        Place { name: "[[credential]]", keys: keys::<CredentialSection>() },
+        Place { name: "[credential.response]", keys: keys::<ResponseSection>() },
+        Place { name: "[credential.assertion]", keys: keys::<AssertionSection>() },
+        Place { name: "[[notify]]", keys: [keys::<NotifyCommon>(), vec!["type".into()]].concat() },
+    ]
+});
+
+/// Every key that may stand anywhere in the file.
+static KEYS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    let mut all: BTreeSet<String> = PLACES.iter().flat_map(|place| place.keys.iter().cloned()).collect();
+    let others = [keys::<Tables>(), keys::<DefaultsSection>(), keys::<BackoffSection>(), keys::<ChannelSection>()];
+    all.extend(others.into_iter().flatten());
+    all.extend(keys::<SecretTable>());
+    for registration in REGISTRY {
+        all.extend(keys_of((registration.schema)(&mut SchemaGenerator::default()).as_value()));
+    }
+    all
+});
+
+/// Parameters that services ask for and that people take for fields.
+const PARAMETERS: [&str; 4] = ["audience", "redirect_uri", "resource", "state"];
+
+fn keys<T: JsonSchema>() -> Vec<String> {
+    keys_of(T::json_schema(&mut SchemaGenerator::default()).as_value())
+}
+
+fn keys_of(schema: &serde_json::Value) -> Vec<String> {
+    let properties = schema.get("properties").and_then(|properties| properties.as_object());
+    properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect()
+}
+
+/// Where a key belongs that is unknown in the table whose keys are `known`; `None` if it belongs nowhere.
+pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
+    let is_secret_table = known.iter().any(|known| known == "systemd_credential");
+    if is_secret_table {
+        return None;
+    }
+    if key == "language" {
+        return Some("above the first [table]".into());
+    }
+    if known.iter().any(|known| known == "params") && PARAMETERS.contains(&key) {
+        return Some("[credential.params]".into());
+    }
+    let tables = ["gateway", "vault", "server", "agent", "defaults"].map(|name| (name, format!("[{name}]")));
+    let lists = ["credential", "notify"].map(|name| (name, format!("[[{name}]]")));
+    let nested = ["response", "assertion"].map(|name| (name, format!("[credential.{name}]")));
+    if let Some((_, place)) = tables.into_iter().chain(lists).chain(nested).find(|(name, _)| *name == key) {
+        return Some(place);
+    }
+    let places: Vec<_> = PLACES.iter().filter(|place| place.keys.iter().any(|known| known == key)).collect();
+    (!places.is_empty()).then(|| places.iter().map(|place| place.name).collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a key is known somewhere, or is a known one misspelt: such a key is no pasted secret.
+pub(super) fn resembles_a_key(key: &str) -> bool {
+    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    is_bare && nearest(key, KEYS.iter().map(String::as_str)).is_some()
+}

@@ -1,0 +1,180 @@
+//! `[gateway]`, one or several.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Check;
+use crate::config::file::{Entry, GatewaySection};
+use crate::config::plan::{CacheLag, DEFAULT_GATEWAY, GatewayKind, GatewayPlan};
+use crate::config::words::{AutoOrLength, Reenable};
+use crate::reason::ConfigReason;
+use crate::secret::TextOrSecret;
+use crate::shape::At;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The names of all gateways in the order of the file, the unusable ones too: a channel may name them.
+pub(super) fn names(check: &mut Check<'_>) -> Vec<Option<Arc<str>>> {
+    let config = check.config;
+    let entries = config.tables.gateway.as_ref().map_or(&[][..], |gateways| &gateways.value.0);
+    if entries.is_empty() {
+        check.incomplete = true;
+        if !config.told.about("gateway") && !config.told.is_broken_somewhere() {
+            check.reader.error("gateway", None, ConfigReason::MissingField { field: "gateway.database".into() });
+        }
+    }
+    let mut lines = BTreeMap::new();
+    let mut names = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let name = match &entry.at.value.name {
+            Some(name) => check.name(format!("{}.name", entry.label), name),
+            None if entries.len() == 1 => Some(DEFAULT_GATEWAY.into()),
+            None => {
+                check.missing(&entry.label, "name", &entry.at.span);
+                None
+            }
+        };
+        if let (Some(name), Some(written)) = (&name, &entry.at.value.name) {
+            let line = check.line(&written.span);
+            if let Some(first_line) = lines.insert(name.clone(), line) {
+                let what = format!("gateway \"{name}\"");
+                lines.insert(name.clone(), first_line);
+                let field = format!("{}.name", entry.label);
+                check.error(field, &written.span, ConfigReason::Duplicate { what, first_line });
+            }
+        }
+        names.push(name);
+    }
+    names
+}
+
+/// The gateways that can be used.
+pub(super) fn gateways(check: &mut Check<'_>, names: &[Option<Arc<str>>]) -> Vec<Arc<GatewayPlan>> {
+    let config = check.config;
+    let entries = config.tables.gateway.as_ref().map_or(&[][..], |gateways| &gateways.value.0);
+    entries.iter().zip(names).filter_map(|(entry, name)| gateway(check, entry, name.clone())).map(Arc::new).collect()
+}
+
+fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Arc<str>>) -> Option<GatewayPlan> {
+    let (label, written) = (&entry.label, &entry.at.value);
+    if let Some(api) = &written.api {
+        check.not_yet(format!("{label}.api"), &api.span, "[gateway] api");
+    }
+    let kind = written.kind.as_ref().and_then(|kind| {
+        if kind.value.0 == Some(GatewayKind::OneHub) {
+            check.not_yet(format!("{label}.kind"), &kind.span, "kind = \"one-hub\"");
+        }
+        kind.value.0
+    });
+    let busy_timeout = check.length(
+        &format!("{label}.busy_timeout"),
+        written.busy_timeout.as_ref(),
+        Duration::from_secs(5),
+        Duration::from_millis(1)..=Duration::from_secs(5 * 60),
+    );
+    let cache_lag = cache_lag(check, label, written.cache_lag.as_ref());
+    let database = match &written.database {
+        Some(database) => database_path(check, label, database)?,
+        None => {
+            // Who asks for the admin API alone was told that it is not here yet.
+            if written.api.is_none() {
+                check.missing(label, "database", &entry.at.span);
+            }
+            return None;
+        }
+    };
+    let allowed = written.allow_filesystem.as_ref().map_or(&[][..], |allowed| &allowed.value);
+    Some(GatewayPlan {
+        name: name?,
+        database,
+        kind,
+        cache_lag,
+        busy_timeout,
+        on_foreign_key: written.on_foreign_key.as_ref().map(|word| word.value).unwrap_or_default(),
+        reenable: written.reenable.as_ref().is_none_or(|word| word.value == Reenable::Auto),
+        allow_filesystem: allowed.iter().map(|name| name.value.clone()).collect(),
+    })
+}
+
+/// The database's file; what One-API's `SQL_DSN` may hold besides is told apart, and never repeated.
+fn database_path(check: &mut Check<'_>, label: &str, written: &At<TextOrSecret>) -> Option<std::path::PathBuf> {
+    let field = format!("{label}.database");
+    let TextOrSecret::Text(text) = &written.value else {
+        check.not_yet(field, &written.span, "database = { env = \"SQL_DSN\" }");
+        return None;
+    };
+    if ["@tcp(", "@unix(", "@tcp6("].iter().any(|mark| text.contains(mark)) || text.starts_with("mysql://") {
+        check.not_yet(field, &written.span, "a MySQL database");
+    } else if text.starts_with("postgres://") || text.starts_with("postgresql://") || text.contains("dbname=") {
+        check.not_yet(field, &written.span, "a PostgreSQL database");
+    } else if text.contains("://") {
+        let detail = "not the path of a file".into();
+        check.error(field, &written.span, ConfigReason::BadUrl { detail });
+    } else if text.is_empty() || text.contains('\0') {
+        check.error(field, &written.span, ConfigReason::OutOfRange { bounds: "not empty".into() });
+    } else {
+        return Some(check.path(Path::new(text)));
+    }
+    None
+}
+
+fn cache_lag(check: &mut Check<'_>, label: &str, written: Option<&At<AutoOrLength>>) -> CacheLag {
+    let Some(written) = written else { return cache_lag_of(check.surroundings.env) };
+    match written.value.0 {
+        None => cache_lag_of(check.surroundings.env),
+        Some(lag) => {
+            if lag > DAY {
+                let bounds = "0s to 1day".into();
+                check.error(format!("{label}.cache_lag"), &written.span, ConfigReason::OutOfRange { bounds });
+            }
+            CacheLag::Known(lag)
+        }
+    }
+}
+
+/// What the environment that compose shares with the gateway says of its memory cache.
+///
+/// The gateways route from memory with `MEMORY_CACHE_ENABLED=true`, or with Redis, which takes both variables; they
+/// reload every `SYNC_FREQUENCY` seconds.
+fn cache_lag_of(env: &dyn Fn(&str) -> Option<String>) -> CacheLag {
+    let var = |name| env(name).filter(|value| !value.is_empty());
+    let memory = var("MEMORY_CACHE_ENABLED").map(|value| value.eq_ignore_ascii_case("true"));
+    let has_redis = var("REDIS_CONN_STRING").is_some();
+    let every = var("SYNC_FREQUENCY");
+    if memory == Some(true) || (has_redis && every.is_some()) {
+        let seconds = every.and_then(|every| every.trim().parse::<u32>().ok());
+        return seconds.map_or(CacheLag::ByKind, |seconds| CacheLag::Known(Duration::from_secs(seconds.into())));
+    }
+    if memory == Some(false) && !has_redis { CacheLag::Known(Duration::ZERO) } else { CacheLag::ByKind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shared_environment_tells_the_cache_lag() {
+        let known = |seconds| CacheLag::Known(Duration::from_secs(seconds));
+        for (env, expected) in [
+            (&[][..], CacheLag::ByKind),
+            (&[("MEMORY_CACHE_ENABLED", "true")], CacheLag::ByKind),
+            (&[("MEMORY_CACHE_ENABLED", "true"), ("SYNC_FREQUENCY", "60")], known(60)),
+            (&[("MEMORY_CACHE_ENABLED", "TRUE"), ("SYNC_FREQUENCY", "often")], CacheLag::ByKind),
+            (&[("MEMORY_CACHE_ENABLED", "false")], known(0)),
+            (&[("MEMORY_CACHE_ENABLED", "")], CacheLag::ByKind),
+            (&[("REDIS_CONN_STRING", "redis://r"), ("SYNC_FREQUENCY", "30")], known(30)),
+            (&[("REDIS_CONN_STRING", "redis://r")], CacheLag::ByKind),
+            (&[("SYNC_FREQUENCY", "30")], CacheLag::ByKind),
+            (&[("MEMORY_CACHE_ENABLED", "false"), ("REDIS_CONN_STRING", "redis://r")], CacheLag::ByKind),
+            (
+                &[("MEMORY_CACHE_ENABLED", "false"), ("REDIS_CONN_STRING", "redis://r"), ("SYNC_FREQUENCY", "30")],
+                known(30),
+            ),
+        ] {
+            let look = |name: &str| env.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            assert_eq!(cache_lag_of(&look), expected, "{env:?}");
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! From what the config file says to what it means: every default applied, every field checked.
+//!
+//! One pass gathers every problem; a file a table. Called by [`Plan::resolve`]; pure.
+
+mod credential;
+mod gateway;
+mod network;
+mod notifier;
+mod twice;
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::file::{Config, is_name};
+use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlan};
+use crate::finding::Severity;
+use crate::reason::ConfigReason;
+use crate::secret::{SecretSource, TextOrSecret};
+use crate::shape::{At, Length, Problem, Reader, Span};
+
+/// Where the HTTP server listens when `[server]` does not say.
+const DEFAULT_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 9170);
+
+/// See [`Plan::resolve`].
+pub(super) fn plan(config: &Config, surroundings: &Surroundings<'_>) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+    let mut check = Check { config, surroundings, reader: Reader::default(), incomplete: false };
+    let names = gateway::names(&mut check);
+    let gateways = gateway::gateways(&mut check, &names);
+    let vault = vault(&mut check, &gateways, names.len());
+    let server = server(&mut check);
+    let agent = agent(&mut check);
+    let credentials = credential::credentials(&mut check, &names);
+    let notifiers = notifier::notifiers(&mut check);
+    twice::check(&mut check);
+
+    let (problems, incomplete) = check.finish();
+    let language = config.tables.language.as_ref().map(|language| language.value);
+    match vault {
+        Some(vault) if !incomplete && problems.iter().all(|problem| problem.severity == Severity::Warning) => {
+            let language = language.unwrap_or_else(|| language_of(surroundings.env));
+            Ok((Plan { language, gateways, vault, server, agent, credentials, notifiers }, problems))
+        }
+        _ => Err(problems),
+    }
+}
+
+/// The vault's file, from as much of the config as could be read: `status` wants it even after a broken edit.
+pub fn vault_path(config: &Config, directory: &Path) -> Option<PathBuf> {
+    if let Some(path) = config.tables.vault.as_ref().and_then(|vault| vault.value.path.as_ref()) {
+        return Some(directory.join(&path.value));
+    }
+    let [gateway] = config.tables.gateway.as_ref()?.value.0.as_slice() else { return None };
+    match &gateway.at.value.database.as_ref()?.value {
+        TextOrSecret::Text(database) => Some(beside(&directory.join(database))),
+        TextOrSecret::Secret(_) => None,
+    }
+}
+
+/// The vault's default place.
+fn beside(database: &Path) -> PathBuf {
+    database.parent().unwrap_or(database).join("one-api-sidecar").join("vault.db")
+}
+
+/// The language of the surroundings, as programs of the C library find it.
+fn language_of(env: &dyn Fn(&str) -> Option<String>) -> crate::reason::Language {
+    let set = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(env).find(|value| !value.is_empty());
+    match set {
+        Some(locale) if locale.starts_with("zh") => crate::reason::Language::Chinese,
+        _ => crate::reason::Language::English,
+    }
+}
+
+/// What is being checked, and what was found.
+struct Check<'a> {
+    config: &'a Config,
+    surroundings: &'a Surroundings<'a>,
+    reader: Reader,
+    /// Something is missing that the reading has complained of already.
+    incomplete: bool,
+}
+
+impl<'a> Check<'a> {
+    fn error(&mut self, field: impl Into<String>, span: &Span, reason: ConfigReason) {
+        self.reader.error(field, span.clone(), reason);
+    }
+
+    fn warning(&mut self, field: impl Into<String>, span: &Span, reason: ConfigReason) {
+        self.reader.warning(field, span.clone(), reason);
+    }
+
+    /// A required field that is not there; its table's header is where it is missing.
+    fn missing(&mut self, table: &str, key: &str, header: &Span) {
+        self.incomplete = true;
+        let field = format!("{table}.{key}");
+        if !self.config.told.about(&field) && !self.config.told.is_broken(header.start) {
+            self.error(field, header, ConfigReason::MissingField { field: key.into() });
+        }
+    }
+
+    /// A feature that the config may name and this version does not have.
+    fn not_yet(&mut self, field: impl Into<String>, span: &Span, what: &str) {
+        self.error(field, span, ConfigReason::NotYet { what: what.into() });
+    }
+
+    /// A path, relative to the config file's directory.
+    fn path(&self, path: &Path) -> PathBuf {
+        self.surroundings.directory.join(path)
+    }
+
+    /// The name of a credential, gateway or notifier.
+    fn name(&mut self, field: String, name: &At<String>) -> Option<Arc<str>> {
+        if is_name(&name.value) {
+            return Some(name.value.as_str().into());
+        }
+        self.error(field, &name.span, ConfigReason::BadName);
+        None
+    }
+
+    /// A secret's source: paths made absolute, values warned of.
+    fn secret(&mut self, field: &str, source: &SecretSource, span: &Span) -> SecretSource {
+        self.warn_of_value(field, source, span);
+        match source {
+            SecretSource::File(path) => SecretSource::File(self.path(path)),
+            other => other.clone(),
+        }
+    }
+
+    /// A value in a file that others can read.
+    fn warn_of_value(&mut self, field: &str, source: &SecretSource, span: &Span) {
+        if let (SecretSource::Value(_), Some(mode)) = (source, self.surroundings.mode)
+            && mode & 0o077 != 0
+        {
+            let mode = format!("{:03o}", mode & 0o7777);
+            self.warning(field, span, ConfigReason::ValueReadableByOthers { mode });
+        }
+    }
+
+    fn text_or_secret(&mut self, field: &str, value: &At<TextOrSecret>) -> TextOrSecret {
+        match &value.value {
+            TextOrSecret::Text(text) => TextOrSecret::Text(text.clone()),
+            TextOrSecret::Secret(source) => TextOrSecret::Secret(self.secret(field, source, &value.span)),
+        }
+    }
+
+    /// A length of time within its bounds, or the default.
+    fn length(
+        &mut self,
+        field: &str,
+        written: Option<&At<Length>>,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+    ) -> Duration {
+        let Some(written) = written else { return default };
+        if bounds.contains(&written.value.0) {
+            return written.value.0;
+        }
+        let [least, most] = [bounds.start(), bounds.end()].map(|bound| humantime::format_duration(*bound));
+        self.error(field, &written.span, ConfigReason::OutOfRange { bounds: format!("{least} to {most}") });
+        default
+    }
+
+    /// The line (from 1) of a place.
+    fn line(&self, span: &Span) -> usize {
+        self.config.lines.line(span.start)
+    }
+
+    fn finish(self) -> (Vec<Problem>, bool) {
+        let mut problems: Vec<Problem> = Vec::with_capacity(self.reader.problems.len());
+        for problem in self.reader.problems {
+            // A mistake in [defaults] shows once, not once a credential.
+            let seen = problem.field.starts_with("defaults") && problems.contains(&problem);
+            if !seen {
+                problems.push(problem);
+            }
+        }
+        (problems, self.incomplete)
+    }
+}
+
+fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -> Option<VaultPlan> {
+    let config = check.config;
+    let header = config.tables.vault.as_ref().map(|vault| vault.span.clone());
+    let vault = config.tables.vault.as_ref().map(|vault| &vault.value);
+    if let Some(url) = vault.and_then(|vault| vault.url.as_ref()) {
+        check.not_yet("vault.url", &url.span, "[vault] url");
+    }
+    let encryption_key = vault
+        .and_then(|vault| vault.encryption_key.as_ref())
+        .map(|key| check.secret("vault.encryption_key", &key.value, &key.span));
+    let path = match (vault.and_then(|vault| vault.path.as_ref()), gateways) {
+        (Some(path), _) => check.path(&path.value),
+        (None, [gateway]) if written == 1 => beside(&gateway.database),
+        (None, _) => {
+            check.incomplete = true;
+            if written > 1 && !check.config.told.about("vault.path") {
+                check.reader.error("vault.path", header, ConfigReason::VaultPathNeeded);
+            }
+            return None;
+        }
+    };
+    Some(VaultPlan { path, encryption_key })
+}
+
+fn server(check: &mut Check<'_>) -> Option<ServerPlan> {
+    let server = check.config.tables.server.as_ref()?;
+    let Some(listen) = &server.value.listen else {
+        return Some(ServerPlan { listen: SocketAddr::from(DEFAULT_LISTEN) });
+    };
+    match listen.value.parse() {
+        Ok(listen) => Some(ServerPlan { listen }),
+        Err(_) => {
+            let detail = "not an IP address with a port, like 127.0.0.1:9170".into();
+            check.error("server.listen", &listen.span, ConfigReason::BadUrl { detail });
+            None
+        }
+    }
+}
+
+fn agent(check: &mut Check<'_>) -> AgentPlan {
+    let agent = check.config.tables.agent.as_ref().map(|agent| &agent.value);
+    let mut count = |key: &str, written: Option<&At<i64>>, default: usize| match written {
+        None => default,
+        Some(at) => match usize::try_from(at.value) {
+            Ok(count @ 1..=4096) => count,
+            _ => {
+                let bounds = "1 to 4096".into();
+                check.error(format!("agent.{key}"), &at.span, ConfigReason::OutOfRange { bounds });
+                default
+            }
+        },
+    };
+    AgentPlan {
+        max_in_flight: count("max_in_flight", agent.and_then(|agent| agent.max_in_flight.as_ref()), 64),
+        max_in_flight_per_host: count(
+            "max_in_flight_per_host",
+            agent.and_then(|agent| agent.max_in_flight_per_host.as_ref()),
+            16,
+        ),
+    }
+}
