@@ -30,6 +30,7 @@
 pub mod channel;
 pub mod config;
 pub mod credential;
+pub mod demo;
 pub mod finding;
 pub mod gateway;
 pub mod notify;
