@@ -68,7 +68,7 @@ channels      = [1]
 #[test]
 fn text_that_is_not_toml_is_told_with_its_place_and_without_its_line() {
     let bench = Bench::new();
-    bench.write_config(&format!("[gateway]\ndatabase = \"one-api.db\"\nrefresh_token = {{ value = \"{SENTINEL}\" \n"));
+    bench.write_config(&format!("[gateway]\ndatabase = \"one-api.db\"\nrefresh_token = {{ value = \"{SENTINEL} }}\n"));
     assert!(refused(&bench, "check").contains("sidecar.toml:3:"));
 }
 

@@ -73,7 +73,7 @@ pub fn all_rows(database: &Path) -> Cells {
     let mut cells = Cells::new();
     for table in tables {
         let mut statement = connection.prepare(&format!("SELECT rowid AS _row, * FROM \"{table}\"")).unwrap();
-        let columns: Vec<String> = statement.column_names().into_iter().skip(1).map(str::to_owned).collect();
+        let columns: Vec<String> = statement.column_names().skip(1).map(str::to_owned).collect();
         let mut rows = statement.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
             for (at, column) in columns.iter().enumerate() {

@@ -133,7 +133,8 @@ impl Sidecar {
 
     /// Waits until the agent says that it is ready.
     pub fn wait_ready(&self) {
-        assert!(self.wait_for_line("ready", SOON).is_some(), "the agent did not get ready:\n{}", self.output());
+        // The blank keeps "already" out.
+        assert!(self.wait_for_line(" ready", SOON).is_some(), "the agent did not get ready:\n{}", self.output());
     }
 
     /// The lines on standard error that contain `pattern`, in upper or lower case.
