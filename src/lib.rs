@@ -31,6 +31,7 @@ pub mod channel;
 pub mod cli;
 pub mod config;
 pub mod credential;
+pub mod demo;
 pub mod finding;
 pub mod gateway;
 pub mod messages;
