@@ -27,6 +27,7 @@
 //! {credential, channel, oauth::request, oauth::response, messages} → config → {notify::services, oauth::presets} →
 //! leaves` (`secret`, `time`, `reason`, `finding`, `shape`).
 
+pub mod agent;
 pub mod channel;
 pub mod cli;
 pub mod config;
@@ -41,6 +42,7 @@ pub mod reason;
 pub mod secret;
 pub mod secrets;
 pub mod shape;
+pub mod telemetry;
 pub mod time;
 pub mod transport;
 pub mod vault;

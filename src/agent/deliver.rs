@@ -49,7 +49,7 @@ pub struct Room {
     pub next_look: Timestamp,
     /// Whether a look or a write is under way.
     pub busy: bool,
-    /// Whether there was a first look, good or bad.
+    /// Whether these channels were looked at, with or without success.
     pub looked: bool,
     /// Whether a key could be written at the last probe.
     pub writable: bool,
@@ -241,6 +241,7 @@ impl Room {
             }
         }
         self.serial += 1;
+        self.looked = false;
         self.dirty.clear();
         self.next_look = Timestamp::EPOCH;
     }
@@ -618,10 +619,7 @@ impl Room {
         self.next_look = now + if often { LOOK_OFTEN } else { LOOK_EVERY.min(LOOK_OFTEN * self.failures) };
         let since = match &self.trouble {
             Some((known, since)) if *known == reason => *since,
-            _ => {
-                tracing::warn!(gateway = %self.plan.name, reason = ?reason, "the gateway's database cannot be used now");
-                now
-            }
+            _ => now,
         };
         self.trouble = Some((reason, since));
         for index in 0..self.targets.len() {
@@ -630,9 +628,7 @@ impl Room {
     }
 
     fn clear_trouble(&mut self, now: Timestamp) {
-        if self.trouble.take().is_some() {
-            tracing::info!(gateway = %self.plan.name, "the gateway's database can be used again");
-        }
+        self.trouble = None;
         self.failures = 0;
         let every = if now < self.watch_until { LOOK_OFTEN } else { LOOK_EVERY };
         self.next_look = now + every;

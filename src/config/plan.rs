@@ -459,6 +459,11 @@ impl Plan {
         diff::between(self, next)
     }
 
+    /// The plan of an agent that does nothing yet, to start from.
+    pub fn empty(next: &Self) -> Self {
+        Self { gateways: Vec::new(), credentials: Vec::new(), notifiers: Vec::new(), ..next.clone() }
+    }
+
     /// The gateway of this name.
     pub fn gateway(&self, name: &str) -> Option<&Arc<GatewayPlan>> {
         self.gateways.iter().find(|gateway| &*gateway.name == name)

@@ -4,7 +4,6 @@
 //! somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
 
 use std::collections::VecDeque;
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,11 +35,8 @@ pub struct GatewayHandle {
 
 impl GatewayHandle {
     /// Starts the thread. `changed` is called on it, at most once a second, when somebody else wrote into the
-    /// gateway; it must not block.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
-    pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> io::Result<Self> {
+    /// gateway; it must not block. If the system gives no thread, every request fails.
+    pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> Self {
         let (requests, incoming) = channel();
         let kind = Arc::new(Mutex::new(gateway.kind()));
         let room = Room {
@@ -50,8 +46,11 @@ impl GatewayHandle {
             publishes: VecDeque::new(),
             resume: Instant::now(),
         };
-        std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming))?;
-        Ok(Self { requests, kind })
+        let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
+        if let Err(error) = thread {
+            tracing::error!(%error, "the gateway's thread cannot be started");
+        }
+        Self { requests, kind }
     }
 
     /// Looks at the channels that are asked for; those that are not there are left out.

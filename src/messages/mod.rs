@@ -10,11 +10,15 @@ mod notice;
 pub(crate) mod samples;
 mod zh_cn;
 
+use std::path::Path;
 use std::time::Duration;
 
 pub use notice::notice;
 
-use crate::reason::{Language, Reason};
+use crate::config::report::{self, Report};
+use crate::finding::Severity;
+use crate::reason::{ConfigReason, Language, Reason};
+use crate::shape::Problem;
 use crate::time::Timestamp;
 
 /// What a person reads about a reason.
@@ -51,6 +55,23 @@ pub fn words(language: Language) -> &'static Words {
         Language::English => &en::WORDS,
         Language::Chinese => &zh_cn::WORDS,
     }
+}
+
+/// Problems of the config file, a line each: place, field, what is wrong, what to do.
+pub fn problem_lines(language: Language, file: &Path, text: &str, problems: &[Problem]) -> Vec<(Severity, String)> {
+    let words = |reason: &ConfigReason| {
+        let message = explain(language, &Reason::Config(reason.clone()));
+        (message.what, message.remedy)
+    };
+    let line = |report: Report| {
+        let place = match (report.line, report.column) {
+            (Some(line), Some(column)) => format!(":{line}:{column}"),
+            _ => String::new(),
+        };
+        let field = if report.field.is_empty() { String::new() } else { format!("{}: ", report.field) };
+        (report.severity, format!("{}{place}: {field}{} {}", report.file, report.message, report.remedy))
+    };
+    report::reports(&file.display().to_string(), text, problems, words).into_iter().map(line).collect()
 }
 
 /// Words of the commands and the page. Patterns hold `{}` once.

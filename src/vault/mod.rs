@@ -123,13 +123,15 @@ impl Vault {
         Ok((Self { handle, path: path.to_owned(), _lock: lock }, contents))
     }
 
-    /// Reads what a vault holds without owning it: for `status`, beside a running agent.
+    /// Reads what a vault holds without owning it: for `status`, beside a running agent. The handle only answers
+    /// questions.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn peek(path: &Path) -> Result<(Contents, Vec<Event>), VaultError> {
+    pub fn peek(path: &Path) -> Result<(VaultHandle, Contents), VaultError> {
         let store = Store::open_read_only(path)?;
-        Ok((store.contents()?, store.events(50)?))
+        let contents = store.contents()?;
+        Ok((thread::spawn(store), contents))
     }
 
     /// Ends the thread after what is waiting was committed.

@@ -65,11 +65,16 @@ impl VaultHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Commits changes that nobody waits for; a failure is logged.
+    /// Commits changes that nobody waits for, in the order of the calls; a failure is logged.
     pub fn commit_soon(&self, changes: Vec<Change>) {
-        let handle = self.clone();
+        let (done, answer) = oneshot::channel();
+        let sent = self.send(Request::Commit { changes, done });
         tokio::spawn(async move {
-            if let Err(error) = handle.commit(changes).await {
+            let committed = match sent {
+                Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = committed {
                 tracing::error!(%error, "the vault did not take a note");
             }
         });

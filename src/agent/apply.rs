@@ -1,0 +1,192 @@
+//! Applies a plan: stops before starts, and nothing but what changed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use crate::agent::deliver::Room;
+use crate::agent::{Active, Agent, Next, Report, refresh, seeds};
+use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
+use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
+use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway::thread::GatewayHandle;
+use crate::oauth::request;
+use crate::reason::AgentReason;
+use crate::channel::ownership::Adoption;
+use crate::vault::Change;
+
+impl Agent {
+    /// Takes over a plan.
+    pub(super) fn apply(&mut self, next: Plan, diff: &PlanDiff) {
+        self.plan = Arc::new(next);
+        if diff.vault {
+            let reason = AgentReason::RestartNeeded { section: "vault".into() };
+            tracing::warn!("{}", self.words(&reason.into(), ""));
+        }
+        self.queue.set_bounds(self.plan.agent);
+        // Certificates may have changed with the plan.
+        self.shared.clients.forget();
+        if diff.notifiers || diff.language {
+            self.courier.replace(&self.plan);
+        }
+        for name in &diff.stop {
+            self.stop_credential(name);
+        }
+        if diff.gateways {
+            self.open_gateways();
+        }
+        let mut unread = Vec::new();
+        for name in &diff.replace {
+            self.replace_credential(name);
+            unread.push(Arc::clone(name));
+        }
+        for name in &diff.start {
+            self.start_credential(name);
+            unread.push(Arc::clone(name));
+        }
+        self.retarget();
+        self.read_seeds(unread);
+        // The cache lag is part of every due time.
+        if diff.gateways {
+            self.consider_all();
+        }
+    }
+
+    /// Opens the gateways that are new or changed, closes those that are gone; what is known of channels stays.
+    fn open_gateways(&mut self) {
+        let mut before = std::mem::take(&mut self.rooms);
+        let mut rooms = BTreeMap::new();
+        for plan in &self.plan.gateways {
+            let room = match before.remove(&plan.name) {
+                Some(room) if room.plan == *plan => room,
+                Some(room) => self.open_gateway(plan, room.adoptions),
+                None => {
+                    let adoptions = self.adoptions_elsewhere.remove(&*plan.name).unwrap_or_default();
+                    self.open_gateway(plan, adoptions)
+                }
+            };
+            rooms.insert(Arc::clone(&plan.name), room);
+        }
+        for (name, room) in before {
+            self.adoptions_elsewhere.insert(name.to_string(), room.adoptions);
+        }
+        self.rooms = rooms;
+    }
+
+    fn open_gateway(&self, plan: &Arc<GatewayPlan>, adoptions: HashMap<i64, Adoption>) -> Room {
+        let (reports, name) = (self.reports.clone(), Arc::clone(&plan.name));
+        let changed = move || {
+            // The agent is gone when nobody listens.
+            let _ = reports.send(Report::GatewayWritten(Arc::clone(&name)));
+        };
+        let handle = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(plan))), changed);
+        Room::new(Arc::clone(plan), handle, adoptions)
+    }
+
+    /// Tells every room which channels it feeds.
+    pub(super) fn retarget(&mut self) {
+        let mut plans: Vec<(RecordId, Arc<CredentialPlan>)> = Vec::with_capacity(self.plan.credentials.len());
+        for plan in self.plan.credentials.iter().filter(|plan| plan.enabled) {
+            if let Some(id) = self.by_name.get(&plan.name) {
+                plans.push((*id, Arc::clone(plan)));
+            }
+        }
+        for room in self.rooms.values_mut() {
+            room.retarget(plans.iter().map(|(id, plan)| (*id, &**plan)));
+        }
+    }
+
+    fn start_credential(&mut self, name: &Arc<str>) {
+        let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() else { return };
+        match self.record_named(&plan) {
+            Some(id) => self.activate(id, &plan),
+            // Without a name the seed may still tell whose record it is.
+            None if seeds::source(&plan).is_some() => {}
+            None => {
+                let id = self.new_id();
+                let record = Record::new(id, &plan);
+                self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+                self.records.insert(id, record);
+                self.activate(id, &plan);
+            }
+        }
+    }
+
+    fn stop_credential(&mut self, name: &Arc<str>) {
+        let Some(id) = self.by_name.get(name).copied() else { return };
+        match self.active.get_mut(&id) {
+            Some(active) if active.in_flight => active.next = Some(Next::Stop),
+            _ => self.deactivate(id),
+        }
+    }
+
+    fn replace_credential(&mut self, name: &Arc<str>) {
+        let Some(plan) = self.plan.credential(name).cloned() else { return };
+        let Some(id) = self.by_name.get(name).copied() else { return self.start_credential(name) };
+        if let Some(active) = self.active.get_mut(&id)
+            && active.in_flight
+        {
+            active.next = Some(Next::Replace(plan));
+            return;
+        }
+        self.replace_now(id, plan);
+    }
+
+    /// Replaces the plan of a credential that has no request under way.
+    pub(super) fn replace_now(&mut self, id: RecordId, plan: Arc<CredentialPlan>) {
+        let same_client = self.records.get(&id).is_some_and(|record| record.client == ClientIdentity::of(&plan));
+        if !plan.enabled || !same_client {
+            // Another client never gets to send this record's refresh token: it has, or gets, a record of its own.
+            self.deactivate(id);
+            self.start_credential(&plan.name);
+            return;
+        }
+        if let Some(record) = self.records.get(&id)
+            && record.state.token_url != plan.endpoint.url.as_str()
+            && record.refresh_token.is_some()
+        {
+            tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
+        }
+        self.deactivate(id);
+        self.activate(id, &plan);
+    }
+
+    /// Puts a record to work.
+    pub(super) fn activate(&mut self, id: RecordId, plan: &Arc<CredentialPlan>) {
+        self.by_name.insert(Arc::clone(&plan.name), id);
+        self.active.insert(id, Active::new(plan));
+        let now = self.now();
+        let Some(record) = self.records.get_mut(&id) else { return };
+        if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {
+            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.tell_settled(id, settled, None);
+        }
+        self.check_configured(id);
+        self.consider(id);
+    }
+
+    pub(super) fn deactivate(&mut self, id: RecordId) {
+        let Some(active) = self.active.remove(&id) else { return };
+        self.queue.remove(&active.host, id);
+        if let Some(due) = active.due {
+            self.due.remove(&(due, id));
+        }
+        if self.by_name.get(&active.plan.name) == Some(&id) {
+            self.by_name.remove(&active.plan.name);
+        }
+    }
+
+    /// A credential that is halted as misconfigured comes back when what it could be about has changed.
+    pub(super) fn check_configured(&mut self, id: RecordId) {
+        let (Some(active), Some(record)) = (self.active.get(&id), self.records.get(&id)) else { return };
+        if !record.state.halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Misconfigured) {
+            return;
+        }
+        let (plan, shared, reports) = (Arc::clone(&active.plan), Arc::clone(&self.shared), self.reports.clone());
+        tokio::spawn(async move {
+            if let Ok(values) = refresh::values(&request::sources(&plan.endpoint)).await {
+                let now = refresh::configured(shared.vault.fingerprinter(), &plan, &values);
+                let _ = reports.send(Report::Configured(id, now));
+            }
+        });
+    }
+}

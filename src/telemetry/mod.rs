@@ -1,0 +1,3 @@
+//! What the agent shows of itself.
+
+pub mod status;
