@@ -87,7 +87,7 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
     }
 }
 
-pub(super) fn channel(reason: &ChannelReason) -> Message {
+pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
     match reason {
         ChannelReason::Missing => Message::new(
             "网关中没有这个渠道（或已被删除）。",
@@ -95,7 +95,7 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         ),
         ChannelReason::Replaced => Message::new(
             "原渠道已被删除，它的 ID 分给了另一个渠道；sidecar 不会动它。",
-            "若新渠道也要使用这个密钥：`one-api-sidecar adopt ID`。否则请改正该凭据的 `channels`。",
+            format!("若新渠道也要使用这个密钥：`one-api-sidecar adopt {id}`。否则请改正该凭据的 `channels`。"),
         ),
         ChannelReason::NameMatches { name, ids } if ids.is_empty() => Message::new(
             format!("没有名为 `{name}` 的渠道。"),
@@ -110,7 +110,7 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         }
         ChannelReason::Foreign => Message::new(
             "渠道的密钥被他人修改了，sidecar 保持原样。",
-            "若要重新使用我们的密钥：`one-api-sidecar adopt ID`。否则请从配置中去掉这个渠道。",
+            format!("若要重新使用我们的密钥：`one-api-sidecar adopt {id}`。否则请从配置中去掉这个渠道。"),
         ),
         ChannelReason::DisabledByHand => Message::new(
             "渠道已被手动禁用；密钥仍会保持最新，但不会自动启用。",
@@ -155,7 +155,7 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         }
         ChannelReason::Released => Message::new(
             "渠道已通过 `release` 交还，sidecar 不会动它。",
-            "若要重新提供密钥：`one-api-sidecar adopt ID`。否则请从配置中去掉它。",
+            format!("若要重新提供密钥：`one-api-sidecar adopt {id}`。否则请从配置中去掉它。"),
         ),
     }
 }

@@ -27,7 +27,7 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
 
 fn title(headline: &Headline<'_>) -> String {
     let who = who(headline);
-    match headline.topic {
+    let title = match headline.topic {
         Topic::Halted if headline.subjects.len() > 1 => format!("请处理：{who} 已停止刷新"),
         Topic::Halted => match headline.reason {
             Some(Reason::Token(TokenReason::Misconfigured { .. } | TokenReason::SharedSeed { .. })) => {
@@ -56,7 +56,9 @@ fn title(headline: &Headline<'_>) -> String {
         Topic::Reenabled => format!("供参考：{who} 已重新启用"),
         Topic::Refreshed => format!("供参考：{who} 已刷新"),
         Topic::Started => "供参考：sidecar 已启动".into(),
-    }
+    };
+    // No space after a full-width bracket.
+    title.replace("） ", "）")
 }
 
 fn who(headline: &Headline<'_>) -> String {
@@ -76,9 +78,11 @@ fn note(topic: Topic) -> Option<&'static str> {
         Topic::Expired => Some("经由其渠道的请求会失败，sidecar 会继续重试。"),
         Topic::Undelivered => Some("新密钥已安全存入保管库，能写入时会自动写入。"),
         Topic::ForeignKey => Some("渠道保持原样，凭据仍会照常刷新。"),
-        Topic::ConfigRejected => Some("sidecar 继续使用上一份正确的配置。"),
-        Topic::VaultTrouble => Some("在能写入之前不会刷新任何令牌，否则换来的新令牌会丢失。"),
+        Topic::ConfigRejected => {
+            Some("sidecar 继续使用上一份正确的配置。用 `one-api-sidecar check` 查看所有问题及其位置。")
+        }
         Topic::Halted
+        | Topic::VaultTrouble
         | Topic::ChannelMissing
         | Topic::Flapping
         | Topic::UnusedDatabase
