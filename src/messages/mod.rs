@@ -1,8 +1,9 @@
 //! The catalogue: the only place with prose for users.
 //!
-//! Turns a [`Reason`] into a sentence and a remedy, and events into a [`Notice`], in each language. Each language is
-//! a module of exhaustive matches, so a reason without words does not compile. Pure; knows nothing of who shows the
-//! words. Called by the commands, the page, the log and the notifiers.
+//! Turns a [`Reason`] into a sentence and a remedy, and events into a
+//! [`Notice`](crate::notify::services::Notice), in each language. Each language is a module of exhaustive matches,
+//! so a reason without words does not compile. Pure; knows nothing of who shows the words. Called by the commands,
+//! the page, the log and the notifiers.
 
 mod en;
 mod notice;
@@ -36,16 +37,32 @@ impl Message {
     }
 }
 
-/// A reason in words; commands in the remedy say `NAME` where a credential's name belongs.
-pub fn explain(language: Language, reason: &Reason) -> Message {
-    explain_about(language, reason, "NAME")
+/// What the commands in a remedy are to name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct About<'a> {
+    /// The credential.
+    pub credential: &'a str,
+    /// The channel: its id, after the gateway's name and a slash where there are several.
+    pub channel: &'a str,
 }
 
-/// A reason in words, for a credential whose name can go into the remedy's commands.
-pub fn explain_about(language: Language, reason: &Reason, credential: &str) -> Message {
+/// Placeholders, as the commands' own help writes them.
+impl Default for About<'_> {
+    fn default() -> Self {
+        Self { credential: "NAME", channel: "ID" }
+    }
+}
+
+/// A reason in words; commands in the remedy say `NAME` and `ID` where names belong.
+pub fn explain(language: Language, reason: &Reason) -> Message {
+    explain_about(language, reason, About::default())
+}
+
+/// A reason in words; commands in the remedy name what it is about.
+pub fn explain_about(language: Language, reason: &Reason, about: About<'_>) -> Message {
     match language {
-        Language::English => en::explain(reason, credential),
-        Language::Chinese => zh_cn::explain(reason, credential),
+        Language::English => en::explain(reason, about),
+        Language::Chinese => zh_cn::explain(reason, about),
     }
 }
 
@@ -164,11 +181,6 @@ impl Words {
 /// A moment inside a sentence, in the machine's time zone and always with its date.
 fn moment(at: Timestamp) -> String {
     at.local_short(Timestamp::EPOCH)
-}
-
-/// Names between commas.
-fn list(names: &[String]) -> String {
-    names.join(", ")
 }
 
 #[cfg(test)]

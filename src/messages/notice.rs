@@ -1,6 +1,7 @@
 //! From events to a message: a title that says what to do; a body that says to what, since when, why, and how.
 
-use super::{Words, en, explain_about, words, zh_cn};
+use super::{About, Message, Words, en, explain, explain_about, words, zh_cn};
+use crate::config::plan::DEFAULT_GATEWAY;
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::notify::services::Notice;
 use crate::reason::{Language, Reason};
@@ -121,11 +122,10 @@ fn paragraph(
     let mut lines: Vec<String> =
         shown.iter().flat_map(|event| [subject(event, phrases), facts(event, phrases, words(language), now)]).collect();
     if let Some(reason) = reason.filter(|_| !shown.is_empty()) {
-        let credential = match shown {
-            [only] => only.credential.as_deref().unwrap_or("NAME"),
-            _ => "NAME",
+        let message = match shown {
+            [only] => explain_only(language, reason, only),
+            _ => explain(language, reason),
         };
-        let message = explain_about(language, reason, credential);
         lines.push(format!("{}{}", phrases.cause, message.what));
         if group[0].topic != Topic::Recovered {
             lines.push(format!("{}{}", phrases.remedy, message.remedy));
@@ -133,6 +133,22 @@ fn paragraph(
     }
     lines.retain(|line| !line.is_empty());
     (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+/// A reason whose remedy can name what the one event is about.
+fn explain_only(language: Language, reason: &Reason, event: &Event) -> Message {
+    let mut about = About::default();
+    if let Some(credential) = &event.credential {
+        about.credential = credential;
+    }
+    let channel = event.channel.as_ref().map(|ChannelName { gateway, id, .. }| match gateway.as_str() {
+        DEFAULT_GATEWAY => id.to_string(),
+        gateway => format!("{gateway}/{id}"),
+    });
+    if let Some(channel) = &channel {
+        about.channel = channel;
+    }
+    explain_about(language, reason, about)
 }
 
 fn subject(event: &Event, phrases: &Phrases) -> String {
@@ -162,7 +178,7 @@ mod tests {
 
     use super::*;
     use crate::messages::samples;
-    use crate::reason::TokenReason;
+    use crate::reason::{ChannelReason, TokenReason};
 
     const NOW: i64 = 1_767_000_000;
 
@@ -227,7 +243,15 @@ mod tests {
     }
 
     #[test]
-    fn the_remedy_names_the_credential() {
+    fn the_remedy_names_the_credential_or_the_channel() {
+        for (gateway, command) in [(DEFAULT_GATEWAY, "one-api-sidecar adopt 7`"), ("eu", "one-api-sidecar adopt eu/7`")]
+        {
+            let channel = Some(ChannelName { gateway: gateway.into(), id: 7, name: "a".into() });
+            let reason = Some(ChannelReason::Foreign.into());
+            for notice in both(&[Event { channel, reason, ..event(Topic::ForeignKey, "openai") }]) {
+                assert!(notice.body.contains(command), "{}", notice.body);
+            }
+        }
         let reason = Some(TokenReason::Revoked { code: "invalid_grant".into() }.into());
         for notice in both(&[Event { reason, ..event(Topic::Halted, "openai") }]) {
             assert!(notice.body.contains("one-api-sidecar login openai"), "{}", notice.body);
@@ -258,8 +282,9 @@ mod tests {
         for reason in samples::reasons() {
             let event = Event { reason: Some(reason.clone()), ..event(Topic::Halted, "openai") };
             let [english, chinese] = both(&[event]);
-            assert!(english.body.contains(&explain_about(Language::English, &reason, "openai").remedy));
-            assert!(chinese.body.contains(&explain_about(Language::Chinese, &reason, "openai").remedy));
+            let about = About { credential: "openai", ..About::default() };
+            assert!(english.body.contains(&explain_about(Language::English, &reason, about).remedy));
+            assert!(chinese.body.contains(&explain_about(Language::Chinese, &reason, about).remedy));
         }
     }
 }

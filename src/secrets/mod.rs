@@ -163,6 +163,22 @@ mod tests {
         assert_eq!(unset, Err(SecretReason::NotUnderSystemd { name: "seed".into() }));
     }
 
+    #[test]
+    fn no_failure_shows_what_was_read() {
+        let path = write("sentinel");
+        let path = path.path().to_str().unwrap();
+        let binary = [b"sentinel".as_slice(), &[0xff]].concat();
+        let failures =
+            [env(&[("KEY", "sentinel"), ("KEY_FILE", path)]), file(&binary), file("sentinel".repeat(1 << 18))];
+        for failure in failures {
+            let reason = crate::reason::Reason::from(failure.unwrap_err());
+            for language in [crate::reason::Language::English, crate::reason::Language::Chinese] {
+                let shown = format!("{reason:?} {:?}", crate::messages::explain(language, &reason));
+                assert!(!shown.contains("sentinel"), "{shown}");
+            }
+        }
+    }
+
     #[tokio::test]
     async fn a_source_that_never_answers_is_given_up() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 //! Gateways and their channels in English.
 
-use crate::messages::{Message, list};
+use super::list;
+use crate::messages::Message;
 use crate::reason::{ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {
@@ -94,7 +95,7 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
     }
 }
 
-pub(super) fn channel(reason: &ChannelReason) -> Message {
+pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
     match reason {
         ChannelReason::Missing => Message::new(
             "The gateway has no such channel (any more).",
@@ -102,8 +103,10 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         ),
         ChannelReason::Replaced => Message::new(
             "The channel was deleted, and another one has been given its id; it is left alone.",
-            "If the new channel is to get this key: `one-api-sidecar adopt ID`. Else correct `channels` in the \
-             credential.",
+            format!(
+                "If the new channel is to get this key: `one-api-sidecar adopt {id}`. Else correct `channels` in the \
+             credential."
+            ),
         ),
         ChannelReason::NameMatches { name, ids } if ids.is_empty() => Message::new(
             format!("No channel is named `{name}`."),
@@ -118,7 +121,9 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         }
         ChannelReason::Foreign => Message::new(
             "Somebody else has changed the channel's key; it is left as it is.",
-            "If it is to get our key again: `one-api-sidecar adopt ID`. If not, take the channel out of the config.",
+            format!(
+                "If it is to get our key again: `one-api-sidecar adopt {id}`. If not, take the channel out of the config."
+            ),
         ),
         ChannelReason::DisabledByHand => Message::new(
             "The channel was disabled by hand; its key is kept current, and it stays disabled.",
@@ -166,7 +171,7 @@ pub(super) fn channel(reason: &ChannelReason) -> Message {
         ),
         ChannelReason::Released => Message::new(
             "The channel was given back with `release`; it is left alone.",
-            "To feed it again: `one-api-sidecar adopt ID`. Else take it out of the config.",
+            format!("To feed it again: `one-api-sidecar adopt {id}`. Else take it out of the config."),
         ),
     }
 }

@@ -7,7 +7,7 @@ mod secret;
 mod token;
 mod vault;
 
-use super::{ChannelStates, Columns, CredentialStates, Message, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, Message, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -48,15 +48,15 @@ pub(super) const WORDS: Words = Words {
     },
 };
 
-/// A reason in words; `name` is the credential's.
-pub(super) fn explain(reason: &Reason, name: &str) -> Message {
+/// A reason in words.
+pub(super) fn explain(reason: &Reason, about: About<'_>) -> Message {
     match reason {
         Reason::Config(reason) => config::explain(reason),
         Reason::Secret(reason) => secret::explain(reason),
-        Reason::Token(reason) => token::explain(reason, name),
+        Reason::Token(reason) => token::explain(reason, about.credential),
         Reason::Vault(reason) => vault::explain(reason),
         Reason::Gateway(reason) => gateway::explain(reason),
-        Reason::Channel(reason) => gateway::channel(reason),
+        Reason::Channel(reason) => gateway::channel(reason, about.channel),
         Reason::Notifier(reason) => notifier(reason),
         Reason::Agent(reason) => agent(reason),
     }
@@ -95,7 +95,7 @@ fn agent(reason: &AgentReason) -> Message {
         ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
-            "Restart the sidecar when it suits you: `docker compose restart`, or `systemctl restart`.",
+            "Restart the sidecar when it suits you; with compose: `docker compose restart`.",
         ),
         AgentReason::Running { holder } => Message::new(
             format!("An agent is running already: {holder}."),
@@ -113,4 +113,9 @@ fn agent(reason: &AgentReason) -> Message {
             format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
         ),
     }
+}
+
+/// Names between commas.
+fn list(names: &[String]) -> String {
+    names.join(", ")
 }

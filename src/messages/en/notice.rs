@@ -77,9 +77,11 @@ fn note(topic: Topic) -> Option<&'static str> {
         Topic::Expired => Some("Requests through its channels fail. The sidecar goes on trying."),
         Topic::Undelivered => Some("The fresh key is safe in the vault and is delivered as soon as that works."),
         Topic::ForeignKey => Some("The channel is left as it is; the credential goes on being refreshed."),
-        Topic::ConfigRejected => Some("The sidecar goes on with the last good config."),
-        Topic::VaultTrouble => Some("Nothing is refreshed until it can be written: a renewed token would be lost."),
+        Topic::ConfigRejected => Some(
+            "The sidecar goes on with the last good config. `one-api-sidecar check` shows every problem and its place.",
+        ),
         Topic::Halted
+        | Topic::VaultTrouble
         | Topic::ChannelMissing
         | Topic::Flapping
         | Topic::UnusedDatabase
