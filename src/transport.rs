@@ -55,7 +55,7 @@ impl Clients {
         if let Some(client) = made.get(&wanted) {
             return Ok(client.clone());
         }
-        let client = build(&wanted.0, wanted.1.as_ref())?;
+        let client = client(&wanted.0, wanted.1.as_ref())?;
         made.insert(wanted, client.clone());
         Ok(client)
     }
@@ -66,7 +66,11 @@ impl Clients {
     }
 }
 
-fn build(transport: &Transport, key: Option<&Secret>) -> Result<Client, TransportError> {
+/// Makes a client; `key` is the client certificate's, where one is configured.
+///
+/// # Errors
+/// When a certificate or key cannot be used.
+pub fn client(transport: &Transport, key: Option<&Secret>) -> Result<Client, TransportError> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls(transport, key)?)
         .connect_timeout(transport.connect_timeout)

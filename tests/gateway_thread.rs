@@ -22,7 +22,7 @@ use tokio::time::timeout;
 fn spawn(database: &Database) -> (GatewayHandle, UnboundedReceiver<()>) {
     let (changed, changes) = unbounded_channel();
     let gateway = Box::new(SqliteGateway::new(Arc::new(database.plan())));
-    let handle = GatewayHandle::spawn(gateway, move || changed.send(()).unwrap_or(())).unwrap();
+    let handle = GatewayHandle::spawn(gateway, move || changed.send(()).unwrap_or(()));
     (handle, changes)
 }
 
@@ -132,7 +132,7 @@ fn scripted() -> Script {
     let batches = Arc::new(Mutex::new(Vec::new()));
     let gateway =
         Scripted { leave: granted, started: false, batches: Arc::clone(&batches), ended: end, watched: Arc::default() };
-    let handle = GatewayHandle::spawn(Box::new(gateway), || {}).unwrap();
+    let handle = GatewayHandle::spawn(Box::new(gateway), || {});
     Script { handle, leave, batches, ended }
 }
 

@@ -20,7 +20,7 @@ impl Agent {
         self.plan = Arc::new(next);
         if diff.vault {
             let reason = AgentReason::RestartNeeded { section: "vault".into() };
-            tracing::warn!("{}", self.words(&reason.into(), ""));
+            tracing::warn!("{}", self.words(&reason.into(), "NAME"));
         }
         self.queue.set_bounds(self.plan.agent);
         // Certificates may have changed with the plan.

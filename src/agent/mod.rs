@@ -28,7 +28,7 @@ use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
-use crate::messages;
+use crate::messages::{self, About};
 use crate::notify::sender::SendReport;
 use crate::reason::{Reason, TokenReason};
 use crate::secret::SecretSource;
@@ -159,7 +159,8 @@ pub struct Agent {
     stopping: bool,
     config: PathBuf,
     config_watch: Option<ConfigWatch>,
-    config_rejected: bool,
+    /// What is wrong with the config file, while the last good plan goes on.
+    config_rejected: Option<Reason>,
 }
 
 impl Agent {
@@ -200,7 +201,7 @@ impl Agent {
             stopping: false,
             config,
             config_watch: None,
-            config_rejected: false,
+            config_rejected: None,
         };
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
@@ -293,7 +294,8 @@ impl Agent {
 
     /// A reason in words for the log, with its remedy.
     fn words(&self, reason: &Reason, credential: &str) -> String {
-        let message = messages::explain_about(self.plan.language, reason, credential);
+        let about = About { credential, ..About::default() };
+        let message = messages::explain_about(self.plan.language, reason, about);
         format!("{} {}", message.what, message.remedy)
     }
 
@@ -456,7 +458,7 @@ impl Agent {
             Report::Sent(SendReport { notifier, outcome }) => match outcome {
                 Ok(()) => tracing::debug!(%notifier, "message taken"),
                 Err(reason) => {
-                    tracing::warn!(%notifier, reason = self.words(&reason, ""), "the message was not taken");
+                    tracing::warn!(%notifier, reason = self.words(&reason, "NAME"), "the message was not taken");
                 }
             },
             Report::Hangup => {
@@ -573,7 +575,7 @@ impl Agent {
             .collect();
         match trouble {
             Some(Some((reason, _))) => {
-                let reason = self.words(&reason.into(), "");
+                let reason = self.words(&reason.into(), "NAME");
                 tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
             }
             Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
@@ -654,19 +656,20 @@ impl Agent {
             Sight::Changed(text) => text,
             Sight::Unreadable(reason) => {
                 let reason = reason.into();
-                tracing::error!(reason = self.words(&reason, ""), "the last good config goes on");
+                tracing::error!(reason = self.words(&reason, "NAME"), "the last good config goes on");
                 return self.reject(reason);
             }
             Sight::NoInotify(reason) => {
-                tracing::warn!("{}", self.words(&reason.into(), ""));
+                tracing::warn!("{}", self.words(&reason.into(), "NAME"));
                 return;
             }
         };
         match watch::load(&self.config, &text) {
             Ok((plan, warnings)) => {
                 self.log_problems(&text, &warnings);
-                if std::mem::take(&mut self.config_rejected) {
-                    self.event(Event::new(self.now(), Topic::Recovered));
+                if let Some(reason) = self.config_rejected.take() {
+                    let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::Recovered) };
+                    self.event(event);
                 }
                 let diff = self.plan.diff(&plan);
                 if diff == PlanDiff::default() {
@@ -692,7 +695,7 @@ impl Agent {
     }
 
     fn reject(&mut self, reason: Reason) {
-        self.config_rejected = true;
+        self.config_rejected = Some(reason.clone());
         let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::ConfigRejected) };
         self.event(event);
     }
@@ -727,7 +730,7 @@ impl Agent {
         if event.topic.in_default() {
             let channel = event.channel.as_ref().map(|channel| channel.id);
             let credential = event.credential.as_deref();
-            let reason = event.reason.as_ref().map(|reason| self.words(reason, credential.unwrap_or_default()));
+            let reason = event.reason.as_ref().map(|reason| self.words(reason, credential.unwrap_or("NAME")));
             let topic = event.topic.as_str();
             match event.topic {
                 Topic::Recovered => tracing::info!(credential, channel, "{topic}"),

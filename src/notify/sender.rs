@@ -15,9 +15,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::services::{Notice, Reply, Values};
-use crate::config::plan::NotifierPlan;
+use crate::config::plan::{NotifierPlan, Transport};
 use crate::reason::{NotifierReason, Reason, SecretReason};
 use crate::secret::{Secret, SecretSource};
+use crate::transport;
 
 /// Notices that wait for one notifier; the oldest makes room.
 const QUEUE: usize = 64;
@@ -249,29 +250,11 @@ fn without_secrets(reason: NotifierReason, values: &Values) -> NotifierReason {
     }
 }
 
-/// The notifier's own HTTP client: one attempt a request, no redirects, no idle connections.
-///
-/// A notifier is written to a few times a day, so each has its own client. Where the system has no root certificates
-/// (an empty container) the bundled ones are taken. To be unified with the token endpoints' client.
+/// The notifier's own HTTP client: it is written to a few times a day.
 fn client(plan: &NotifierPlan) -> Result<reqwest::Client, String> {
-    let builder = || -> reqwest::Result<reqwest::ClientBuilder> {
-        let builder = reqwest::Client::builder()
-            .user_agent(concat!("one-api-sidecar/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_max_idle_per_host(0)
-            .connect_timeout(plan.timeout);
-        Ok(match &plan.proxy {
-            Some(proxy) => builder.proxy(reqwest::Proxy::all(proxy.clone())?),
-            None => builder,
-        })
-    };
-    let bundled = || webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().map(|root| reqwest::Certificate::from_der(root));
-    let built = builder().and_then(reqwest::ClientBuilder::build).or_else(|_| {
-        let roots = bundled().collect::<Result<Vec<_>, _>>()?;
-        builder()?.tls_certs_only(roots).build()
-    });
-    built.map_err(cause)
+    let transport =
+        Transport { connect_timeout: plan.timeout, proxy: plan.proxy.clone(), ca_file: None, client_cert: None };
+    transport::client(&transport, None).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use crate::agent::deliver::Standing;
 use crate::channel::policy::ChannelState;
 use crate::config::plan::CredentialPlan;
 use crate::credential::policy::{TokenDecision, decide};
-use crate::credential::record::{HaltKind, Record};
-use crate::messages;
+use crate::credential::record::Record;
+use crate::messages::{self, About};
 use crate::reason::{Language, Reason};
 use crate::time::Timestamp;
 
@@ -134,7 +134,7 @@ pub struct Known<'a> {
 /// Puts together how a credential stands.
 pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> CredentialStatus {
     let say = |reason: &Reason| {
-        let message = messages::explain_about(language, reason, known.name);
+        let message = messages::explain_about(language, reason, About { credential: known.name, ..About::default() });
         format!("{} {}", message.what, message.remedy)
     };
     let record = known.record;
@@ -208,11 +208,6 @@ impl CredentialState {
             Self::Disabled => "disabled",
         }
     }
-}
-
-impl HaltKind {
-    /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Revoked, Self::Misconfigured, Self::OutcomeUnknown, Self::NoRefreshToken];
 }
 
 fn rfc3339<S: serde::Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
