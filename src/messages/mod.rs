@@ -1,6 +1,6 @@
 //! The catalogue: the only place with prose for users.
 //!
-//! Turns a [`Reason`] into a sentence and a remedy, and events into a [`Notice`], in each language. Each language is
+//! Turns a [`Reason`] into a sentence and a remedy, and events into a [`Notice`](crate::notify::services::Notice), in each language. Each language is
 //! a module of exhaustive matches, so a reason without words does not compile. Pure; knows nothing of who shows the
 //! words. Called by the commands, the page, the log and the notifiers.
 
@@ -143,11 +143,6 @@ impl Words {
 /// A moment inside a sentence, in the machine's time zone and always with its date.
 fn moment(at: Timestamp) -> String {
     at.local_short(Timestamp::EPOCH)
-}
-
-/// Names between commas.
-fn list(names: &[String]) -> String {
-    names.join(", ")
 }
 
 #[cfg(test)]

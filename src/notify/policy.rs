@@ -3,7 +3,7 @@
 //! A trouble is told once, when it begins or gets worse; reminded of while only a human can end it; and its end is
 //! told once, to those who heard of it. Events of one topic that come close together make one message. A notifier
 //! that has used up its service's limits is not written to: what is due to it waits, and merges by topic into as few
-//! messages as there are topics (the seam for a digest is [`Outbox::messages`]).
+//! messages as there are topics (the seam for a digest is `Outbox::messages`).
 //!
 //! The state is serialisable, so a restart neither repeats what was told nor forgets what was not.
 

@@ -1,6 +1,7 @@
 //! The config file in English. Place and field stand before each sentence already.
 
-use crate::messages::{Message, list};
+use super::list;
+use crate::messages::Message;
 use crate::reason::ConfigReason;
 
 pub(super) fn explain(reason: &ConfigReason) -> Message {
@@ -27,7 +28,7 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             Message::new(format!("`{key}` does not belong here."), format!("Move it: it goes {}.", place(belongs)))
         }
         ConfigReason::WrongType { expected, found } => {
-            Message::new(format!("This should be {expected}, but is {found}."), format!("Write {expected}."))
+            Message::new(format!("This should be {expected}, but is {found}."), format!("Write {expected} here."))
         }
         ConfigReason::MissingField { field } => Message::new(
             format!("`{field}` is missing."),

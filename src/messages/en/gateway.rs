@@ -1,6 +1,7 @@
 //! Gateways and their channels in English.
 
-use crate::messages::{Message, list};
+use super::list;
+use crate::messages::Message;
 use crate::reason::{ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {

@@ -95,7 +95,7 @@ fn agent(reason: &AgentReason) -> Message {
         ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
-            "Restart the sidecar when it suits you: `docker compose restart`, or `systemctl restart`.",
+            "Restart the sidecar when it suits you; with compose: `docker compose restart`.",
         ),
         AgentReason::Running { holder } => Message::new(
             format!("An agent is running already: {holder}."),
@@ -113,4 +113,9 @@ fn agent(reason: &AgentReason) -> Message {
             format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
         ),
     }
+}
+
+/// Names between commas.
+fn list(names: &[String]) -> String {
+    names.join(", ")
 }

@@ -1,6 +1,121 @@
-//! Simplified Chinese.
+//! Simplified Chinese, in the words One-API's operators use: 渠道, 密钥, 网关, 访问令牌, 刷新令牌.
 
-pub(super) mod notice {
-    pub(in crate::messages) use crate::messages::en::notice::PHRASES;
+mod config;
+mod gateway;
+pub(super) mod notice;
+mod secret;
+mod token;
+mod vault;
+
+use super::{ChannelStates, Columns, CredentialStates, Message, Words};
+use crate::reason::{AgentReason, NotifierReason, Reason};
+
+/// The words of tables and lists.
+pub(super) const WORDS: Words = Words {
+    error: "错误",
+    warning: "警告",
+    help: "处理",
+    in_time: "{}后",
+    ago: "{}前",
+    units: ["{} 天", "{} 小时", "{} 分钟", "{} 秒"],
+    columns: Columns {
+        credential: "凭据",
+        state: "状态",
+        expires: "过期时间",
+        next_refresh: "下次刷新",
+        failures: "失败次数",
+        channels: "渠道",
+    },
+    credential: CredentialStates {
+        active: "正常",
+        failing: "刷新失败",
+        uncertain: "结果不明",
+        expired: "已过期",
+        halted: "已停止",
+        waiting: "等待中",
+        disabled: "已禁用",
+    },
+    channel: ChannelStates {
+        delivered: "已写入",
+        pending: "待写入",
+        foreign: "密钥被他人修改",
+        missing: "不存在",
+        disabled_by_hand: "手动禁用",
+        flapping: "反复被禁用",
+        released: "已交还",
+        unsupported: "不支持",
+        conflict: "冲突",
+    },
+};
+
+/// A reason in words; `name` is the credential's.
+pub(super) fn explain(reason: &Reason, name: &str) -> Message {
+    match reason {
+        Reason::Config(reason) => config::explain(reason),
+        Reason::Secret(reason) => secret::explain(reason),
+        Reason::Token(reason) => token::explain(reason, name),
+        Reason::Vault(reason) => vault::explain(reason),
+        Reason::Gateway(reason) => gateway::explain(reason),
+        Reason::Channel(reason) => gateway::channel(reason),
+        Reason::Notifier(reason) => notifier(reason),
+        Reason::Agent(reason) => agent(reason),
+    }
 }
-pub(super) use super::en::{WORDS, explain};
+
+fn notifier(reason: &NotifierReason) -> Message {
+    match reason {
+        NotifierReason::Unreachable { error } => Message::new(
+            format!("无法连接消息推送服务：{error}。"),
+            "请检查本机网络，以及该通知的 `url` 和 `proxy`；消息会自动重发。",
+        ),
+        NotifierReason::Refused { status, code, words } => {
+            let code = code.as_ref().map(|code| format!("，代码 {code}")).unwrap_or_default();
+            let words = words.as_ref().map(|words| format!("：{words}")).unwrap_or_default();
+            Message::new(
+                format!("消息推送服务拒绝了这条消息（HTTP {status}{code}）{words}。"),
+                "请检查配置中该通知的 token 等字段，以及在该服务的账号是否正常。",
+            )
+        }
+        NotifierReason::RateLimited { code } => Message::new(
+            format!("消息推送服务要求减少发送（代码 {code}）。"),
+            "今天无需处理；长期来看，请在配置中缩小该通知的 `events` 范围，或再添加一个通知方式。",
+        ),
+        NotifierReason::Unreadable { status } => Message::new(
+            format!("消息推送服务返回的内容无法识别（HTTP {status}）。"),
+            "请检查该通知的 `url` 和 `proxy`：应答的多半不是该服务本身。",
+        ),
+    }
+}
+
+fn agent(reason: &AgentReason) -> Message {
+    match reason {
+        AgentReason::NoInotify { error } => Message::new(
+            format!("系统无法通知文件变动（{error}），改为每隔几秒比较文件内容。"),
+            "可以不处理；若希望修改立即生效，请在宿主机上调大 `fs.inotify.max_user_watches`。",
+        ),
+        AgentReason::RestartNeeded { section } => Message::new(
+            format!("`{section}` 已修改，下次启动时才会生效。"),
+            "请在方便时重启 sidecar；使用 compose 时：`docker compose restart`。",
+        ),
+        AgentReason::Running { holder } => Message::new(
+            format!("已有一个 agent 在运行：{holder}。"),
+            "交给它处理即可，用 `one-api-sidecar status` 查看；或者先停掉它。",
+        ),
+        AgentReason::NoSuchCredential { name, nearest } => Message::new(
+            format!("配置中没有名为 `{name}` 的凭据。"),
+            match nearest {
+                Some(nearest) => format!("是不是想写 `{nearest}`？用 `one-api-sidecar status` 可列出全部凭据。"),
+                None => "请使用 `one-api-sidecar status` 列出的名称。".into(),
+            },
+        ),
+        AgentReason::SameDatabase { other } => Message::new(
+            format!("该网关与网关 `{other}` 使用的是同一个数据库。"),
+            format!("请删除其中一个 `[[gateway]]`，并让它的渠道改用 `{other}`。"),
+        ),
+    }
+}
+
+/// Names between Chinese commas.
+fn list(names: &[String]) -> String {
+    names.join("、")
+}

@@ -28,6 +28,10 @@ const PLENTY: Limits = Limits { per_minute: 1000, per_day: 100_000 };
 
 /// A message as the tables write it: second, notifier, topic, subjects.
 type Sent = (u64, String, Topic, Vec<String>);
+/// The same where there is one notifier only.
+type Row = (u64, Topic, Vec<String>);
+/// What happens, until when, and what one notifier gets.
+type Timeline = (&'static str, Vec<Event>, u64, Vec<Row>);
 
 /// Runs events through a policy that is woken whenever it asks to be, as the agent does, until `end`.
 struct Run {
@@ -75,21 +79,21 @@ impl Run {
 }
 
 /// What one notifier that takes the default events gets.
-fn one(events: &[Event], end: u64) -> Vec<(u64, Topic, Vec<String>)> {
+fn one(events: &[Event], end: u64) -> Vec<Row> {
     let topics = all();
     let mut run = Run::new();
     run.play(events, end, &[Recipient { name: "wechat", events: &topics, limits: PLENTY }]);
     run.sent().into_iter().map(|(second, _, topic, subjects)| (second, topic, subjects)).collect()
 }
 
-fn row(second: u64, topic: Topic, subjects: &[&str]) -> (u64, Topic, Vec<String>) {
+fn row(second: u64, topic: Topic, subjects: &[&str]) -> Row {
     (second, topic, subjects.iter().map(|subject| (*subject).to_owned()).collect())
 }
 
 #[test]
 fn timelines() {
     use Topic::*;
-    let cases: Vec<(&str, Vec<Event>, u64, Vec<(u64, Topic, Vec<String>)>)> = vec![
+    let cases: Vec<Timeline> = vec![
         ("nothing happens", vec![], 100_000, vec![]),
         (
             "a refresh and a start are nobody's business by default",

@@ -40,7 +40,7 @@ section! {
         pub topic: String,
         /// How it is delivered: wechat, webhook, cp, mail, sms. Default: wechat.
         pub channel: String,
-        /// Where messages are sent. Default: https://www.pushplus.plus/send.
+        /// Where messages are sent. Default: `https://www.pushplus.plus/send`.
         pub url: TextOrSecret,
     }
 }

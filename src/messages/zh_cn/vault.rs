@@ -1,0 +1,58 @@
+//! The vault in Chinese.
+
+use crate::messages::Message;
+use crate::reason::VaultReason;
+
+pub(super) fn explain(reason: &VaultReason) -> Message {
+    match reason {
+        VaultReason::Directory { path, error } => Message::new(
+            format!("无法创建或写入保管库所在的目录 {path}：{error}。"),
+            format!(
+                "请创建该目录并交给运行 sidecar 的用户：`mkdir -p {path}`、`chown UID:GID {path}`；\
+                 或在 `[vault]` 中用 `path` 另选位置。"
+            ),
+        ),
+        VaultReason::Owned { holder } => Message::new(
+            format!("保管库正被另一个进程使用：{holder}。"),
+            "交给它处理即可，或先停掉它。两个 sidecar 不能共用一个保管库。",
+        ),
+        VaultReason::NotAVault { path } => Message::new(
+            format!("{path} 不是本程序的保管库，未作任何改动。"),
+            "请让 `[vault]` 中的 `path` 指向保管库，或指向一个尚不存在的文件。",
+        ),
+        VaultReason::Newer { found, known } => Message::new(
+            format!("保管库由更新的版本写成（格式 {found}，本版本最高支持 {known}），未作任何改动。"),
+            "请重新使用更新的版本；使用 compose 时把镜像标签改回去。",
+        ),
+        VaultReason::Damaged { path, error } => Message::new(
+            format!("保管库 {path} 已损坏：{error}。未作任何改动。"),
+            "请停止 sidecar，先把该文件另存一份，再恢复备份。没有备份时：`one-api-sidecar vault reset`，\
+             然后重新授权每个凭据。",
+        ),
+        VaultReason::WrongKey { configured: true } => Message::new(
+            "保管库是用另一个密钥加密的，与配置的不符。未作任何改动。",
+            "请把当初加密所用的密钥放回 `[vault]` 中的 `encryption_key`。",
+        ),
+        VaultReason::WrongKey { configured: false } => Message::new(
+            "保管库已加密，但没有配置密钥。未作任何改动。",
+            "请把 `[vault]` 中的 `encryption_key` 设为当初加密所用的密钥：{ env = \"…\" } 或 { file = \"…\" }。",
+        ),
+        VaultReason::Full { path } => Message::new(
+            format!("磁盘已满，无法写入保管库 {path}。"),
+            "请腾出空间：`df -h`、`docker system df`。在能写入之前不会刷新任何令牌；之后会自动继续。",
+        ),
+        VaultReason::Unwritable { path, error } => Message::new(
+            format!("无法写入保管库 {path}：{error}。"),
+            "请检查文件属主和挂载（`ls -ln`、`findmnt -T`）以及磁盘（`dmesg`）。在能写入之前不会刷新任何令牌；\
+             之后会自动继续。",
+        ),
+        VaultReason::ReadableByOthers { path, mode } => Message::new(
+            format!("其他用户可以读取 {path}（权限 {mode}），而里面存有令牌。"),
+            format!("请收紧权限：`chmod go-rwx {path}`。"),
+        ),
+        VaultReason::Missing { path } => Message::new(
+            format!("{path} 处还没有保管库。"),
+            "请启动 sidecar：`one-api-sidecar run` 会创建它。若以前运行过，请检查 `[vault]` 中的 `path`。",
+        ),
+    }
+}
