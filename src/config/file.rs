@@ -119,7 +119,7 @@ section! {
     pub struct Tables {
         /// The language of messages, notices and the page. Default: from LC_ALL or LANG, else en.
         pub language: Language,
-        /// Where the keys go. Several gateways are written as [[gateway]], with a name each.
+        /// Where the keys go. Several gateways are written as `[[gateway]]`, with a name each.
         pub gateway: OneOrMany<GatewaySection>,
         /// The sidecar's own durable memory.
         pub vault: VaultSection,
