@@ -432,7 +432,9 @@ impl SecretSource {
 fn variable_in(text: &str) -> Option<String> {
     let name = text.strip_prefix('$')?;
     let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
-    let sane = !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    // A variable's name begins with no digit; `$2024…` is more likely a secret.
+    let sane = name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
+        && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
     sane.then(|| name.to_owned())
 }
 
@@ -490,6 +492,7 @@ mod tests {
         assert_eq!(variable_in("$OPENAI_KEY").as_deref(), Some("OPENAI_KEY"));
         assert_eq!(variable_in("${OPENAI_KEY}").as_deref(), Some("OPENAI_KEY"));
         assert_eq!(variable_in("$2y$10$abcdef"), None);
+        assert_eq!(variable_in("$20240101"), None);
         assert_eq!(variable_in("sk-abc"), None);
     }
 }

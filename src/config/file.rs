@@ -40,8 +40,10 @@ impl Config {
         let mut reader = Reader { problems: std::mem::take(&mut syntax.problems) };
         let root = Spanned::new(0..0, DeValue::Table(syntax.tree().into_inner()));
         let tables = Tables::from_toml(root, "", &mut reader).unwrap_or_default();
-        let problems = explain(reader.problems, &lines);
-        let told = Told { fields: fields_of(&problems), broken: syntax.broken };
+        let mut told = Told { unreliable_from: syntax.unreliable_from, broken: syntax.broken, fields: Vec::new() };
+        let mut problems = explain(reader.problems, &lines);
+        problems.retain(|problem| told.is_reliable(problem));
+        told.fields = fields_of(&problems);
         (Self { tables, lines, told }, problems)
     }
 }
@@ -51,6 +53,7 @@ impl Config {
 pub struct Told {
     fields: Vec<String>,
     broken: Vec<usize>,
+    unreliable_from: Option<usize>,
 }
 
 impl Told {
@@ -65,9 +68,11 @@ impl Told {
         self.broken.contains(&header)
     }
 
-    /// Whether there is a syntax error anywhere: a missing table may be there.
-    pub fn is_broken_somewhere(&self) -> bool {
-        !self.broken.is_empty()
+    /// Whether a problem is one of its own, and not the echo of a table's header that could not be read.
+    pub fn is_reliable(&self, problem: &Problem) -> bool {
+        let Some(from) = self.unreliable_from else { return true };
+        let is_syntax = matches!(problem.reason, ConfigReason::Syntax { .. });
+        is_syntax || problem.span.as_ref().is_some_and(|span| span.start < from)
     }
 }
 
@@ -100,10 +105,10 @@ fn explain(problems: Vec<Problem>, lines: &Lines) -> Vec<Problem> {
             if let Some(belongs) = places::belongs(key, known) {
                 problem.reason = ConfigReason::MisplacedKey { key: std::mem::take(key), belongs };
             } else if nearest.is_none() && !repeatable(key) {
-                problem.field = problem.field.strip_suffix(key.as_str()).unwrap_or_default().to_owned() + "…";
                 *key = "…".into();
             }
         }
+        problem.field = places::shown_field(&problem.field);
         explained.push(problem);
     }
     explained
@@ -114,7 +119,7 @@ section! {
     pub struct Tables {
         /// The language of messages, notices and the page. Default: from LC_ALL or LANG, else en.
         pub language: Language,
-        /// Where the keys go. Several gateways are written as [[gateway]], with a name each.
+        /// Where the keys go. Several gateways are written as `[[gateway]]`, with a name each.
         pub gateway: OneOrMany<GatewaySection>,
         /// The sidecar's own durable memory.
         pub vault: VaultSection,
@@ -414,12 +419,7 @@ impl FromToml for NotifySection {
     fn from_toml(value: Spanned<DeValue<'_>>, field: &str, reader: &mut Reader) -> Option<Self> {
         let mut section = Section::open(value, field, reader)?;
         let kind: Option<At<String>> = section.take("type");
-        let common = NotifyCommon {
-            name: section.take("name"),
-            events: section.take("events"),
-            timeout: section.take("timeout"),
-            proxy: section.take("proxy"),
-        };
+        let common = NotifyCommon::take_from(&mut section);
         let registered = kind.as_ref().and_then(|kind| REGISTRY.iter().find(|entry| entry.name == kind.value));
         let Some(registration) = registered else {
             // Whose fields the others are nobody can say; so none of them is called unknown.
@@ -512,9 +512,9 @@ fn entries<T: FromToml>(value: Spanned<DeValue<'_>>, field: &str, reader: &mut R
 
 /// The name that a table bears (a notifier without one goes by its type), if it is one that may be shown.
 fn name_in(value: &DeValue<'_>) -> Option<String> {
-    let table = value.as_table()?;
-    let name = DeTable::get(table, "name").or_else(|| table.get("type"))?.get_ref().as_str()?;
-    is_name(name).then(|| name.to_owned())
+    let text = |key: &str| DeTable::get(value.as_table()?, key)?.get_ref().as_str();
+    let name = text("name").filter(|name| is_name(name)).or_else(|| text("type").filter(|kind| repeatable(kind)))?;
+    Some(name.to_owned())
 }
 
 /// Whether a text may be the name of a credential, gateway or notifier: `[a-z0-9._-]`, at most 64 characters.

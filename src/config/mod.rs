@@ -1,6 +1,6 @@
 //! The config file: from text to a plan.
 //!
-//! [`file`] has the TOML shapes one to one, [`plan`] what they mean, [`resolve`] the way from one to the other,
+//! [`mod@file`] has the TOML shapes one to one, [`plan`] what they mean, [`resolve`] the way from one to the other,
 //! [`report`] the problems as people and editors read them, [`schema`] the JSON schema. All of it is pure: whoever
 //! calls has read the file and knows the surroundings.
 

@@ -8,9 +8,10 @@ use std::sync::LazyLock;
 use schemars::{JsonSchema, SchemaGenerator};
 
 use crate::config::file::{
-    AgentSection, AssertionSection, BackoffSection, ChannelSection, CredentialSection, DefaultsSection, GatewaySection,
-    NotifyCommon, ResponseSection, ServerSection, Tables, VaultSection,
+    AgentSection, ApiSection, AssertionSection, BackoffSection, ChannelSection, CredentialSection, DefaultsSection,
+    GatewaySection, NotifyCommon, ResponseSection, ServerSection, Tables, VaultSection,
 };
+use crate::config::words::repeatable;
 use crate::notify::services::REGISTRY;
 use crate::shape::{SecretTable, nearest};
 
@@ -36,7 +37,13 @@ static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
 /// Every key that may stand anywhere in the file.
 static KEYS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut all: BTreeSet<String> = PLACES.iter().flat_map(|place| place.keys.iter().cloned()).collect();
-    let others = [keys::<Tables>(), keys::<DefaultsSection>(), keys::<BackoffSection>(), keys::<ChannelSection>()];
+    let others = [
+        keys::<Tables>(),
+        keys::<ApiSection>(),
+        keys::<DefaultsSection>(),
+        keys::<BackoffSection>(),
+        keys::<ChannelSection>(),
+    ];
     all.extend(others.into_iter().flatten());
     all.extend(keys::<SecretTable>());
     for registration in REGISTRY {
@@ -77,6 +84,27 @@ pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
     }
     let places: Vec<_> = PLACES.iter().filter(|place| place.keys.iter().any(|known| known == key)).collect();
     (!places.is_empty()).then(|| places.iter().map(|place| place.name).collect::<Vec<_>>().join(", "))
+}
+
+/// A field's path as it may be shown: a key in it that could be a pasted secret is left out.
+///
+/// The names of entries (`credential "openai"`) were judged when the path was begun.
+pub(super) fn shown_field(field: &str) -> String {
+    let label = match field.find(['"', '.']) {
+        Some(quote) if field[quote..].starts_with('"') => {
+            field[quote + 1..].find('"').map_or(field.len(), |end| quote + 1 + end + 1)
+        }
+        _ => 0,
+    };
+    let shown = |segment: &str| {
+        let key = segment.split('[').next().unwrap_or_default();
+        // An entry without a name has its number: `credential #1`.
+        let key = key.split(" #").next().unwrap_or_default();
+        let may_be = key.is_empty() || repeatable(key) || resembles_a_key(key);
+        if may_be { segment.to_owned() } else { "…".to_owned() }
+    };
+    let segments: Vec<String> = field[label..].split('.').map(shown).collect();
+    format!("{}{}", &field[..label], segments.join("."))
 }
 
 /// Whether a key is known somewhere, or is a known one misspelt: such a key is no pasted secret.

@@ -23,6 +23,8 @@ pub(super) struct Syntax<'t> {
     pub(super) problems: Vec<Problem>,
     /// The headers (by offset) of the tables that have one.
     pub(super) broken: Vec<usize>,
+    /// Where the first header with an error begins: what follows may have come into another table.
+    pub(super) unreliable_from: Option<usize>,
 }
 
 impl<'t> Syntax<'t> {
@@ -32,6 +34,7 @@ impl<'t> Syntax<'t> {
         let mut reader = Reader::default();
         let mut broken = BTreeSet::new();
         let mut told = BTreeSet::new();
+        let mut unreliable_from: Option<usize> = None;
         let mut text = Cow::Borrowed(text);
         loop {
             let (_, errors) = DeTable::parse_recoverable(&text);
@@ -41,7 +44,11 @@ impl<'t> Syntax<'t> {
                 let span = span.start.min(text.len())..span.end.min(text.len());
                 let line = lines.line(span.start);
                 if told.len() < MOST && told.insert(line) {
-                    broken.insert(header_before(&text, span.start));
+                    let header = header_before(&text, span.start);
+                    broken.insert(header);
+                    if lines.line(header) == line && text[header..].starts_with('[') {
+                        unreliable_from = Some(unreliable_from.map_or(header, |first| first.min(header)));
+                    }
                     reader.error("", span, ConfigReason::Syntax { detail: detail(error.message()) });
                 }
                 // The parser gives up at a key without a value; the rest of the file is worth reading all the same.
@@ -51,7 +58,8 @@ impl<'t> Syntax<'t> {
             }
             let line = fatal.filter(|_| told.len() < MOST);
             let Some(rest) = line.and_then(|line| without_line(&text, &lines, line)) else {
-                return Self { text, problems: reader.problems, broken: broken.into_iter().collect() };
+                let broken = broken.into_iter().collect();
+                return Self { text, problems: reader.problems, broken, unreliable_from };
             };
             text = Cow::Owned(rest);
         }

@@ -21,7 +21,7 @@ pub(super) fn names(check: &mut Check<'_>) -> Vec<Option<Arc<str>>> {
     let entries = config.tables.gateway.as_ref().map_or(&[][..], |gateways| &gateways.value.0);
     if entries.is_empty() {
         check.incomplete = true;
-        if !config.told.about("gateway") && !config.told.is_broken_somewhere() {
+        if !config.told.about("gateway") {
             check.reader.error("gateway", None, ConfigReason::MissingField { field: "gateway.database".into() });
         }
     }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::file::{Config, is_name};
+use crate::config::places;
 use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlan};
 use crate::finding::Severity;
 use crate::reason::ConfigReason;
@@ -167,9 +168,14 @@ impl<'a> Check<'a> {
         self.config.lines.line(span.start)
     }
 
-    fn finish(self) -> (Vec<Problem>, bool) {
+    fn finish(mut self) -> (Vec<Problem>, bool) {
         let mut problems: Vec<Problem> = Vec::with_capacity(self.reader.problems.len());
-        for problem in self.reader.problems {
+        for mut problem in self.reader.problems {
+            problem.field = places::shown_field(&problem.field);
+            if !self.config.told.is_reliable(&problem) {
+                self.incomplete = true;
+                continue;
+            }
             // A mistake in [defaults] shows once, not once a credential.
             let seen = problem.field.starts_with("defaults") && problems.contains(&problem);
             if !seen {
