@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::agent::deliver::Room;
 use crate::agent::{Active, Agent, Next, Report, refresh, seeds};
+use crate::channel::ownership::Adoption;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::oauth::request;
 use crate::reason::AgentReason;
-use crate::channel::ownership::Adoption;
 use crate::vault::Change;
 
 impl Agent {

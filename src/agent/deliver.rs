@@ -284,7 +284,12 @@ impl Room {
     }
 
     /// The look that is due now, if one is.
-    pub fn order_look(&mut self, records: &HashMap<RecordId, Record>, vault: &VaultHandle, now: Timestamp) -> Option<LookOrder> {
+    pub fn order_look(
+        &mut self,
+        records: &HashMap<RecordId, Record>,
+        vault: &VaultHandle,
+        now: Timestamp,
+    ) -> Option<LookOrder> {
         if self.wake().is_none_or(|wake| wake > now) {
             return None;
         }
@@ -418,9 +423,9 @@ impl Room {
             self.stand(index, Some(view), ChannelState::Conflict, Some(reason), now, events);
             return None;
         }
-        let adoption = view.and_then(|view| self.adoptions.get(&view.id)).or_else(|| {
-            self.adopted_id(target).and_then(|id| self.adoptions.get(&id))
-        });
+        let adoption = view
+            .and_then(|view| self.adoptions.get(&view.id))
+            .or_else(|| self.adopted_id(target).and_then(|id| self.adoptions.get(&id)));
         let grant = record.and_then(|record| record.access.as_ref());
         let (key, mut supported) = match grant.map(|grant| grant.key(&target.key)).transpose() {
             Ok(key) => (key, Ok(())),
@@ -484,7 +489,14 @@ impl Room {
     }
 
     /// The channel holds the right key already, and the vault does not know yet: the program died after a publish.
-    fn mark_found(&mut self, index: usize, view: Option<&ChannelView>, record: Option<&Record>, owner: Owner, now: Timestamp) {
+    fn mark_found(
+        &mut self,
+        index: usize,
+        view: Option<&ChannelView>,
+        record: Option<&Record>,
+        owner: Owner,
+        now: Timestamp,
+    ) {
         let (Some(view), Some(record), Owner::Current) = (view, record, owner) else { return };
         let delivered_at = self.adoptions.get_mut(&view.id).map(|adoption| {
             if adoption.state.generation != record.state.generation {
@@ -548,13 +560,8 @@ impl Room {
             let excess = adoption.state.reenabled_at.len().saturating_sub(10);
             adoption.state.reenabled_at.drain(..excess);
         }
-        let publication = Publication {
-            id: view.id,
-            created_time: view.created_time,
-            expected: view.key.clone(),
-            key,
-            reenable,
-        };
+        let publication =
+            Publication { id: view.id, created_time: view.created_time, expected: view.key.clone(), key, reenable };
         Delivery { record: target.record, select: target.select.clone(), publication, adoption, before }
     }
 

@@ -622,10 +622,8 @@ impl Agent {
     /// Reads those secrets again that may have changed under us: files, and whatever is missing.
     fn sweep(&mut self) {
         let changeable = |active: &Active| {
-            let in_file = matches!(
-                seeds::source(&active.plan),
-                Some(SecretSource::File(_) | SecretSource::SystemdCredential(_))
-            );
+            let in_file =
+                matches!(seeds::source(&active.plan), Some(SecretSource::File(_) | SecretSource::SystemdCredential(_)));
             in_file || active.seed_problem.is_some()
         };
         let halted = |id: &RecordId| self.records.get(id).is_some_and(|record| record.state.halt.is_some());

@@ -51,9 +51,10 @@ impl Queue {
             return None;
         }
         let most = self.bounds.max_in_flight_per_host;
-        let open = self.hosts.values_mut().filter(|host| {
-            host.in_flight < most && host.paused_until.is_none_or(|until| until <= now)
-        });
+        let open = self
+            .hosts
+            .values_mut()
+            .filter(|host| host.in_flight < most && host.paused_until.is_none_or(|until| until <= now));
         let host = open.filter(|host| !host.ready.is_empty()).min_by_key(|host| host.ready.first().copied())?;
         let (_, id) = host.ready.pop_first()?;
         host.in_flight += 1;

@@ -17,7 +17,7 @@ use crate::secret::{Secret, SecretSource, Values};
 use crate::secrets;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
-use crate::vault::{Change, Fingerprint, Fingerprinter, FingerprintKind, VaultHandle};
+use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultHandle};
 
 /// How long between two tries to commit an answer that must not be lost.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -164,7 +164,8 @@ fn landing_changes(
     fingerprinter: &Fingerprinter,
     at: Timestamp,
 ) -> Vec<Change> {
-    let seen = |kind, secret: &Secret| Change::Seen { record: record.id, kind, fingerprint: fingerprinter.of(secret), at };
+    let seen =
+        |kind, secret: &Secret| Change::Seen { record: record.id, kind, fingerprint: fingerprinter.of(secret), at };
     let tokens = record.refresh_token.iter().chain(&record.candidate);
     let tokens = tokens.map(|token| seen(FingerprintKind::RefreshToken, token));
     let templates: Vec<_> = plan.channels.iter().map(|channel| &channel.key).collect();

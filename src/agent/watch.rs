@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use crate::config::file::Config;
 use crate::config::plan::{Plan, Surroundings};
 use crate::reason::{AgentReason, ConfigReason};
 use crate::shape::Problem;
@@ -169,23 +168,11 @@ fn concerns_content(kind: EventKind) -> bool {
 /// Every problem, if one of them is an error.
 pub fn load(path: &Path, text: &str) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
     use std::os::unix::fs::PermissionsExt;
-    let (config, mut problems) = Config::parse(text);
     let directory = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
     let surroundings = Surroundings {
         directory: directory.as_deref().unwrap_or(Path::new("/")),
         env: &|name| std::env::var(name).ok(),
         mode: std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o777),
     };
-    let resolved = Plan::resolve(&config, &surroundings);
-    let broken = problems.iter().any(|problem| problem.severity == crate::finding::Severity::Error);
-    match resolved {
-        Ok((plan, warnings)) if !broken => {
-            problems.extend(warnings);
-            Ok((plan, problems))
-        }
-        Ok((_, more)) | Err(more) => {
-            problems.extend(more);
-            Err(problems)
-        }
-    }
+    Plan::read(text, &surroundings)
 }

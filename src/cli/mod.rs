@@ -1,3 +1,118 @@
-//! The commands, a file each.
+//! The command line: one file a command.
+//!
+//! Results go to standard output, logs and progress to standard error. Every command ends with one of [`Exit`].
 
+mod channels;
+mod check;
+mod demo;
+mod once;
+mod place;
+mod run;
 pub mod secret;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use place::default_language;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Fine = 0,
+    /// Something unexpected, or some credential failed.
+    Failed = 1,
+    /// The config is bad, or the vault must not be touched.
+    BadConfig = 3,
+    /// A human must re-authorize or decide.
+    HumanNeeded = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Keeps the OAuth-backed channels of a One-API gateway alive.
+#[derive(Debug, Parser)]
+#[command(name = "one-api-sidecar", version, about, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    place: ConfigPlace,
+}
+
+/// Where the config file is.
+#[derive(Debug, Clone, Args)]
+pub struct ConfigPlace {
+    /// The config file [default: ./sidecar.toml, else /etc/one-api-sidecar/sidecar.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "ONE_API_SIDECAR_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: refresh every credential in time, deliver the keys, tell people
+    Run,
+    /// One pass, for cron: refresh what is due, deliver the keys, exit
+    Once(once::Options),
+    /// Is the config right? Every problem at once; touches no network, changes nothing
+    Check(check::Options),
+    /// How the credentials and channels stand
+    Status(status::Options),
+    /// The gateway's channels, and who feeds them
+    Channels(channels::Options),
+    /// Secrets in the keyring
+    Secret(secret::Options),
+    /// The main job on an embedded token endpoint and gateway database; needs no files
+    Demo(demo::Options),
+    /// The JSON schema of the config file, for editors
+    Schema,
+}
+
+impl Arguments {
+    /// Whether the command is the agent itself, whose log is on by default.
+    pub fn is_agent(&self) -> bool {
+        matches!(self.command, Command::Run)
+    }
+
+    /// Does what was asked.
+    ///
+    /// # Errors
+    /// What nobody expected; what can be expected has its own [`Exit`].
+    pub fn run(self) -> anyhow::Result<Exit> {
+        let place = self.place;
+        match self.command {
+            Command::Run => run::run(&place),
+            Command::Once(options) => once::run(&place, options),
+            Command::Check(options) => check::run(&place, &options),
+            Command::Status(options) => status::run(&place, &options),
+            Command::Channels(options) => channels::run(&place, &options),
+            Command::Secret(options) => secret::run(&options),
+            Command::Demo(options) => demo::run(&options),
+            Command::Schema => {
+                print(&format!("{:#}\n", crate::config::schema::schema()))?;
+                Ok(Exit::Fine)
+            }
+        }
+    }
+}
+
+/// Writes a result to standard output. A reader that has gone away (`| head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Runs a future on a runtime of this one thread.
+fn block_on<T>(future: impl Future<Output = T>) -> anyhow::Result<T> {
+    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future))
+}

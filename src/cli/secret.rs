@@ -5,11 +5,63 @@
 use std::io::{self, IsTerminal, Read};
 
 use anyhow::Context;
+use clap::{Args, Subcommand};
 use zeroize::Zeroizing;
 
+use crate::cli::place::complain;
+use crate::cli::{Exit, print};
 use crate::reason::SecretReason;
 use crate::secret::{Secret, SecretSource};
 use crate::secrets::{self, keyring};
+
+/// What `secret` takes.
+#[derive(Debug, Args)]
+pub struct Options {
+    #[command(subcommand)]
+    action: Action,
+    /// The entries' service in the keyring
+    #[arg(long, global = true, default_value = SecretSource::DEFAULT_KEYRING_SERVICE)]
+    service: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Write an entry; the value is asked for without echo, or read from standard input
+    Set {
+        /// The entry, as `{ keyring = "NAME" }` names it
+        name: String,
+    },
+    /// The names of the entries
+    List,
+    /// Delete an entry
+    Delete {
+        /// The entry
+        name: String,
+    },
+}
+
+/// Does what was asked.
+pub fn run(options: &Options) -> anyhow::Result<Exit> {
+    let service = &options.service;
+    let done = match &options.action {
+        Action::Set { name } => set(service, name, &value(&format!("{name}: "))?),
+        Action::Delete { name } => delete(service, name),
+        Action::List => match list(service) {
+            Ok(names) => {
+                print(&names.iter().map(|name| format!("{name}\n")).collect::<String>())?;
+                Ok(())
+            }
+            Err(reason) => Err(reason),
+        },
+    };
+    Ok(match done {
+        Ok(()) => Exit::Fine,
+        Err(reason) => {
+            complain(&reason.into());
+            Exit::Failed
+        }
+    })
+}
 
 /// A secret is at most this long; the rest of a larger input is not even read.
 const LIMIT: u64 = 1024 * 1024;

@@ -112,6 +112,12 @@ pub struct Words {
     pub credential: CredentialStates,
     /// A channel's states.
     pub channel: ChannelStates,
+    /// Beneath `status`.
+    pub agent_runs: &'static str,
+    /// Beneath `status`.
+    pub agent_is_down: &'static str,
+    /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
+    pub plan: &'static str,
 }
 
 /// Column titles of `status`.

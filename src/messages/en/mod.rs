@@ -46,6 +46,9 @@ pub(super) const WORDS: Words = Words {
         unsupported: "unsupported",
         conflict: "conflict",
     },
+    agent_runs: "The agent runs.",
+    agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
+    plan: "{host} → channel {channels}; refreshed {lead} before the key expires: {lag} for the gateway's cache + {retries} for retries",
 };
 
 /// A reason in words.

@@ -46,6 +46,9 @@ pub(super) const WORDS: Words = Words {
         unsupported: "不支持",
         conflict: "冲突",
     },
+    agent_runs: "代理正在运行。",
+    agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
+    plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新：{lag} 留给网关缓存，{retries} 留给重试",
 };
 
 /// A reason in words.
