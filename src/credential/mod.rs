@@ -4,3 +4,5 @@
 pub mod event;
 pub mod policy;
 pub mod record;
+#[cfg(test)]
+pub mod sample;

@@ -136,3 +136,6 @@ pub fn backoff(bounds: Backoff, failures: u32, jitter: f64) -> Duration {
 pub fn slow_backoff(bounds: Backoff, jitter: f64) -> Duration {
     (bounds.max / 2 + (bounds.max / 2).mul_f64(jitter.clamp(0.0, 1.0))).clamp(bounds.min, bounds.max)
 }
+
+#[cfg(test)]
+mod tests;

@@ -491,3 +491,6 @@ const LONGEST_WISH: Duration = Duration::from_secs(86_400);
 fn thousandths(share: f64) -> u16 {
     (share.clamp(0.0, 1.0) * 1000.0) as u16
 }
+
+#[cfg(test)]
+mod tests;
