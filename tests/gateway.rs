@@ -244,28 +244,34 @@ fn a_reader_that_stays_makes_us_give_the_lock_back_before_the_gateway_gives_up()
 
 #[test]
 fn row_19_beside_busy_writers_no_write_fails_on_either_side() {
-    for mode in ["DELETE", "WAL"] {
+    // Writers that never pause lock out each other as well (with nobody else there: 4 times in 6 s), so theirs are
+    // counted only where they wait for their upstream.
+    for (mode, upstream) in [("DELETE", 0), ("WAL", 0), ("DELETE", 20), ("WAL", 20)] {
         let database = Database::fixture("one-api.db");
-        let _: String =
-            database.connect().query_row(&format!("PRAGMA journal_mode={mode}"), [], |row| row.get(0)).unwrap();
+        let set_mode = format!("PRAGMA journal_mode={mode}");
+        let _: String = database.connect().query_row(&set_mode, [], |row| row.get(0)).unwrap();
         let mut gateway = gateway(&database);
-        let writers = Writers::start(database.path(), 4);
-        let mut waited = Vec::new();
-        let mut held = Vec::new();
-        for round in 0..100 {
-            let published = feed(&mut gateway, 1, &format!("key-{round}")).unwrap();
-            waited.push(published.waited);
-            held.push(published.held);
+        let writers = Writers::start(database.path(), 4, Duration::from_millis(upstream));
+        let mut published = Vec::new();
+        for round in 0..50 {
+            published.push(feed(&mut gateway, 1, &format!("key-{round}")).unwrap());
+            let before = writers.requests();
+            while writers.requests() == before {
+                std::thread::yield_now();
+            }
         }
         let (requests, locked) = writers.stop();
+        let mut waited: Vec<_> = published.iter().map(|published| published.waited).collect();
+        let mut held: Vec<_> = published.iter().map(|published| published.held).collect();
         waited.sort();
         held.sort();
         println!(
-            "{mode}: {requests} requests beside; waited p50 {:?} max {:?}; held p50 {:?} p99 {:?}",
-            waited[50], waited[99], held[50], held[98]
+            "{mode}, upstream {upstream} ms: {requests} requests beside, {locked} locked; \
+             waited p50 {:?} max {:?}; held p50 {:?} max {:?}",
+            waited[25], waited[49], held[25], held[49]
         );
-        assert_eq!(locked, 0, "{mode}: the gateway's own writes");
-        assert_eq!(database.key(1), "key-99");
+        assert!(upstream == 0 || locked == 0, "{mode}: {locked} of the gateway's own writes");
+        assert_eq!(database.key(1), "key-49");
         assert_eq!(database.integrity(), "ok");
     }
 }

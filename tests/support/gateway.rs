@@ -249,7 +249,7 @@ impl OneApi {
     }
 }
 
-/// Connections that write without pause, five small transactions a request, as a busy gateway does.
+/// Connections that write five small transactions a request, as a busy gateway does.
 pub struct Writers {
     stop: Arc<AtomicBool>,
     counts: Arc<Counts>,
@@ -263,8 +263,11 @@ struct Counts {
 }
 
 impl Writers {
-    /// Starts this many connections.
-    pub fn start(database: &Path, connections: usize) -> Self {
+    /// Starts this many connections; `upstream` is how long each waits for the answer that it then accounts for.
+    ///
+    /// Without such a wait they lock out each other, with nobody else there: SQLite's own busy handler sleeps up to
+    /// 100 ms at a time and starves.
+    pub fn start(database: &Path, connections: usize, upstream: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let counts = Arc::new(Counts::default());
         let threads = (0..connections)
@@ -273,6 +276,7 @@ impl Writers {
                 let connection = connect(database);
                 std::thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
+                        std::thread::sleep(upstream);
                         let locked = completed_request(&connection);
                         counts.locked.fetch_add(locked, Ordering::Relaxed);
                         counts.requests.fetch_add(1, Ordering::Relaxed);
