@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -83,6 +83,14 @@ pub enum SecretSource {
 impl SecretSource {
     /// The keyring service that is used when the config names none.
     pub const DEFAULT_KEYRING_SERVICE: &'static str = "one-api-sidecar";
+
+    /// The same source with a relative path made to start from this directory.
+    pub fn within(&self, directory: &Path) -> Self {
+        match self {
+            Self::File(path) => Self::File(directory.join(path)),
+            other => other.clone(),
+        }
+    }
 }
 
 /// The source without its value, as it may be shown: `env:NAME`, `file:/run/secrets/x`, …

@@ -120,6 +120,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place")]
         Timestamp::from(SystemTime::now())
     }
 }

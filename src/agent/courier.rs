@@ -1,6 +1,7 @@
 //! Takes events to people: what the notify policy says is due goes to the notifiers' own tasks; nobody waits for them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -9,7 +10,7 @@ use crate::agent::Report;
 use crate::config::plan::Plan;
 use crate::credential::event::Event;
 use crate::messages;
-use crate::notify::policy::{Policy, Recipient};
+use crate::notify::policy::{GATHER, Policy, Recipient};
 use crate::notify::sender::{Resolve, SendReport, Sender};
 use crate::secrets;
 use crate::time::Timestamp;
@@ -23,12 +24,14 @@ pub struct Courier {
     policy: Policy,
     senders: HashMap<Arc<str>, Sender>,
     reports: mpsc::Sender<SendReport>,
+    /// Where the relative paths of the notifiers' secrets start from: the config file's.
+    directory: PathBuf,
     changed: bool,
 }
 
 impl Courier {
     /// A courier that remembers what was told before; notifiers come with [`Courier::replace`].
-    pub fn new(remembered: Option<&str>, inbox: mpsc::UnboundedSender<Report>) -> Self {
+    pub fn new(remembered: Option<&str>, directory: PathBuf, inbox: mpsc::UnboundedSender<Report>) -> Self {
         // State of another version is worth less than telling again.
         let policy = remembered.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default();
         let (reports, mut incoming) = mpsc::channel(REPORTS);
@@ -39,7 +42,7 @@ impl Courier {
                 }
             }
         });
-        Self { policy, senders: HashMap::new(), reports, changed: false }
+        Self { policy, senders: HashMap::new(), reports, directory, changed: false }
     }
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.
@@ -47,7 +50,11 @@ impl Courier {
         for (_, sender) in self.senders.drain() {
             tokio::spawn(sender.shutdown());
         }
-        let resolve: Resolve = Arc::new(|source| Box::pin(async move { secrets::fetch(&source).await }));
+        let directory = self.directory.clone();
+        let resolve: Resolve = Arc::new(move |source| {
+            let source = source.within(&directory);
+            Box::pin(async move { secrets::fetch(&source).await })
+        });
         for notifier in &plan.notifiers {
             let sender = Sender::spawn(Arc::clone(notifier), Arc::clone(&resolve), self.reports.clone());
             self.senders.insert(Arc::clone(&notifier.name), sender);
@@ -74,6 +81,12 @@ impl Courier {
         }
         let remember = std::mem::take(&mut self.changed) || !due.is_empty();
         remember.then(|| serde_json::to_string(&self.policy).ok().map(Change::Notices)).flatten()
+    }
+
+    /// Hands over what would wait for others like it: nothing more comes.
+    pub fn flush(&mut self, plan: &Plan, now: Timestamp) -> Option<Change> {
+        self.changed = true;
+        self.deliver(plan, now + GATHER)
     }
 
     /// When there is something to hand over next.

@@ -54,8 +54,6 @@ const FAILING_FROM: u32 = 3;
 const FIRST_LOOK: Duration = Duration::from_secs(6);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
-/// How long `once` waits for a message to be gathered and sent.
-const LAST_NOTICE: Duration = Duration::from_secs(3);
 
 /// What comes back to the loop.
 pub enum Report {
@@ -174,6 +172,7 @@ impl Agent {
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         let now = clock.now();
+        let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
         let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
         for adoption in contents.adoptions {
@@ -190,7 +189,7 @@ impl Agent {
             due: BTreeSet::new(),
             rooms: BTreeMap::new(),
             adoptions_elsewhere,
-            courier: Courier::new(contents.notices.as_deref(), reports.clone()),
+            courier: Courier::new(contents.notices.as_deref(), directory, reports.clone()),
             inbox,
             reports,
             flights: TaskTracker::new(),
@@ -245,14 +244,9 @@ impl Agent {
             if self.stopping || self.is_done() {
                 let idle = self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
                 if idle {
-                    // Keys and messages that are on their way get a moment; what waits longer is left to the next start.
-                    let (busy, patience) = if self.stopping {
-                        (self.rooms.values().any(|room| room.busy), LAST_DELIVERY)
-                    } else {
-                        (self.rooms.values().any(|room| room.busy) || self.courier.wake().is_some(), LAST_NOTICE)
-                    };
-                    let deadline = *last_call.get_or_insert(self.now() + patience);
-                    if !busy || self.now() >= deadline {
+                    // Keys that are on their way get a moment; what waits longer is left to the next start.
+                    let deadline = *last_call.get_or_insert(self.now() + LAST_DELIVERY);
+                    if !self.rooms.values().any(|room| room.busy) || self.now() >= deadline {
                         break;
                     }
                 }
@@ -269,6 +263,11 @@ impl Agent {
             while let Ok(report) = self.inbox.try_recv() {
                 self.handle(report);
             }
+        }
+        if self.mode != Mode::Run
+            && let Some(change) = self.courier.flush(&self.plan, self.now())
+        {
+            self.shared.vault.commit_soon(vec![change]);
         }
         self.courier.shutdown().await;
     }

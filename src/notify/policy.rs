@@ -19,7 +19,7 @@ use crate::reason::Reason;
 use crate::time::Timestamp;
 
 /// How long the first event of a message waits for others like it.
-const GATHER: Duration = Duration::from_secs(2);
+pub const GATHER: Duration = Duration::from_secs(2);
 /// A reminder takes those along that would be due this much later.
 const TOGETHER: Duration = Duration::from_secs(30 * 60);
 const MINUTE: Duration = Duration::from_secs(60);

@@ -273,3 +273,6 @@ fn jwt_expiry(token: &str) -> Option<Timestamp> {
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()?;
     claims.get("exp").and_then(moment)
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,8 +54,13 @@ pub async fn fetch(source: &SecretSource) -> Result<Secret, SecretReason> {
 }
 
 async fn fetch_within(source: &SecretSource, patience: Duration) -> Result<Secret, SecretReason> {
-    if let SecretSource::Value(value) = source {
-        return Ok(value.clone());
+    match source {
+        SecretSource::Value(value) => return Ok(value.clone()),
+        // A variable is read without waiting for anything.
+        SecretSource::Env(name) if std::env::var_os(name).is_some_and(|value| !value.is_empty()) => {
+            return read(source);
+        }
+        _ => {}
     }
     let (answer, answered) = tokio::sync::oneshot::channel();
     let wanted = source.clone();

@@ -123,10 +123,7 @@ impl<'a> Check<'a> {
     /// A secret's source: paths made absolute, values warned of.
     fn secret(&mut self, field: &str, source: &SecretSource, span: &Span) -> SecretSource {
         self.warn_of_value(field, source, span);
-        match source {
-            SecretSource::File(path) => SecretSource::File(self.path(path)),
-            other => other.clone(),
-        }
+        source.within(self.surroundings.directory)
     }
 
     /// A value in a file that others can read.

@@ -1,0 +1,225 @@
+//! Recorded shapes of real services' answers, and hostile ones.
+
+use super::*;
+use crate::config::plan::{ChannelPlan, ChannelSelect, DEFAULT_GATEWAY};
+use crate::config::template::Template;
+use crate::credential::sample::{at, plan};
+
+fn response(status: u16, body: &str) -> Response {
+    Response {
+        status,
+        content_type: Some("application/json".into()),
+        body: body.into(),
+        sent_at: at(0),
+        received_at: at(1),
+        ..Response::default()
+    }
+}
+
+fn judged(response: &Response) -> Outcome {
+    outcome(&plan(), response, &[&Secret::new("refresh-1")])
+}
+
+fn answer(status: u16, body: &str) -> Answer {
+    match judged(&response(status, body)) {
+        Outcome::Answered(answer) => answer,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn class(status: u16, body: &str) -> ErrorClass {
+    answer(status, body).access.unwrap_err().class
+}
+
+fn lifetime_of(body: &str) -> (i64, bool) {
+    let access = answer(200, body).access.unwrap();
+    (access.expires_at.as_seconds() - at(0).as_seconds(), access.lifetime_assumed)
+}
+
+fn jwt(claims: &str) -> String {
+    format!("eyJhbGciOiJIUzI1NiJ9.{}.c2ln", URL_SAFE_NO_PAD.encode(claims))
+}
+
+#[test]
+fn a_plain_answer_is_taken_whole() {
+    let answer = answer(200, r#"{"access_token":"a","refresh_token":"r","expires_in":60,"id_token":"i"}"#);
+    let access = answer.access.unwrap();
+    assert_eq!((access.token, access.id_token), (Secret::new("a"), Some(Secret::new("i"))));
+    assert_eq!((access.issued_at, access.expires_at), (at(0), at(60)), "counted from when the request was sent");
+    assert_eq!(answer.refresh_token, Some(Secret::new("r")));
+}
+
+#[test]
+fn a_lifetime_is_read_in_every_way_it_is_written() {
+    let body = |rest: &str| format!(r#"{{"access_token":"a"{rest}}}"#);
+    for (rest, seconds, assumed) in [
+        (r#","expires_in":60"#, 60, false),
+        (r#","expires_in":60.9"#, 60, false),
+        (r#","expires_in":"60""#, 60, false),
+        ("", 3600, true),
+        (r#","expires_in":null"#, 3600, true),
+        (r#","expires_in":0"#, 3600, true),
+        (r#","expires_in":-5"#, 3600, true),
+        (r#","expires_in":"soon""#, 3600, true),
+        (r#","expires_in":[60]"#, 3600, true),
+        (r#","expires_in":1e300"#, 366 * 86_400, false),
+        (r#","expires_in":99999999999999999999"#, 366 * 86_400, false),
+    ] {
+        assert_eq!(lifetime_of(&body(rest)), (seconds, assumed), "{rest}");
+    }
+}
+
+#[test]
+fn an_absolute_expiry_is_read_by_the_servers_clock() {
+    let mut plan = plan();
+    plan.endpoint.response.expires_at = "/expires_at".into();
+    let seconds = at(0).as_seconds();
+    for written in [
+        format!("{}", seconds + 500),
+        format!("{}", (seconds + 500) * 1000),
+        format!("\"{}\"", seconds + 500),
+        format!("\"{}\"", at(500)),
+    ] {
+        let mut response = response(200, &format!(r#"{{"access_token":"a","expires_at":{written}}}"#));
+        let expires_at = |response: &Response| match outcome(&plan, response, &[]) {
+            Outcome::Answered(answer) => answer.access.unwrap().expires_at,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(expires_at(&response), at(500), "{written}");
+        // The server's clock is a hundred seconds ahead of ours.
+        let date = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(seconds + 101).unwrap());
+        response.date = Some(httpdate::fmt_http_date(date));
+        assert_eq!(expires_at(&response), at(400), "{written}");
+    }
+}
+
+#[test]
+fn a_jwt_tells_its_own_expiry_when_nothing_else_does() {
+    let token = jwt(&format!(r#"{{"exp":{}}}"#, at(777).as_seconds()));
+    assert_eq!(lifetime_of(&format!(r#"{{"access_token":"{token}"}}"#)), (777, false));
+    for claims in [r#"{"exp":"x"}"#, "{}", "[1]", "no json"] {
+        assert_eq!(lifetime_of(&format!(r#"{{"access_token":"{}"}}"#, jwt(claims))), (3600, true), "{claims}");
+    }
+}
+
+#[test]
+fn errors_are_classified_by_their_code_first_and_by_their_status_then() {
+    use ErrorClass::{Misconfigured, Revoked, Slow, Transient};
+    for (status, body, expected) in [
+        (400, r#"{"error":"invalid_grant"}"#, Revoked),
+        // Auth0 says it with 403.
+        (403, r#"{"error":"invalid_grant","error_description":"Unknown or invalid refresh token."}"#, Revoked),
+        // OpenAI nests it.
+        (401, r#"{"error":{"message":"…","type":"invalid_request_error","code":"refresh_token_reused"}}"#, Revoked),
+        // GitHub says it with 200.
+        (200, r#"{"error":"bad_refresh_token","error_description":"…"}"#, Revoked),
+        (401, r#"{"error":"invalid_client"}"#, Misconfigured),
+        (400, r#"{"error":"unauthorized_client"}"#, Misconfigured),
+        (400, r#"{"error":"invalid_scope"}"#, Misconfigured),
+        (429, r#"{"error":"rate_limited"}"#, Transient),
+        (503, "", Transient),
+        (408, "", Transient),
+        (425, "", Transient),
+        (400, "<html>bad gateway</html>", Transient),
+        (403, "<!DOCTYPE html><title>Attention Required!</title>", Slow),
+        (400, r#"{"error":"something_new"}"#, Slow),
+        (401, r#"{"message":"no"}"#, Slow),
+        (307, "", Slow),
+    ] {
+        assert_eq!(class(status, body), expected, "{status} {body}");
+    }
+}
+
+#[test]
+fn what_may_have_rotated_is_unknown() {
+    for (status, body) in [
+        (500, ""),
+        (502, "<html>"),
+        (504, "{}"),
+        (200, ""),
+        (200, "<html>welcome</html>"),
+        (200, r#"{"access_token":"a""#),
+        (200, r#"["access_token"]"#),
+        (204, ""),
+    ] {
+        assert!(matches!(judged(&response(status, body)), Outcome::Unknown(_)), "{status} {body}");
+    }
+    let cut = Response { cut: true, ..response(200, "{}") };
+    assert!(matches!(judged(&cut), Outcome::Unknown(TokenReason::Unreadable { .. })));
+}
+
+#[test]
+fn row_42_an_unsound_access_token_never_becomes_a_key() {
+    let long = format!("\"{}\"", "a".repeat(LONGEST_ACCESS_TOKEN + 1));
+    for token in
+        ["null", "\"\"", "\"  \"", "7", "true", "[\"a\"]", "{}", "\"a\\nb\"", "\"a\\u0000\"", "\"schlüssel\"", &long]
+    {
+        let alone = answer(200, &format!(r#"{{"access_token":{token}}}"#));
+        assert_eq!(alone.access.unwrap_err().class, ErrorClass::Unknown, "{token}");
+        // Its sound successor is kept all the same.
+        let half = answer(200, &format!(r#"{{"access_token":{token},"refresh_token":"r"}}"#));
+        assert_eq!(half.access.unwrap_err().class, ErrorClass::Transient, "{token}");
+        assert_eq!(half.refresh_token, Some(Secret::new("r")), "{token}");
+    }
+}
+
+#[test]
+fn an_unsound_refresh_token_is_not_taken() {
+    for token in ["null", "\"\"", "7", "\"a\\nb\""] {
+        let answer = answer(200, &format!(r#"{{"access_token":"a","refresh_token":{token}}}"#));
+        assert_eq!(answer.refresh_token, None, "{token}");
+        assert!(answer.access.is_ok());
+    }
+}
+
+#[test]
+fn a_code_is_shown_only_if_it_is_plain_and_nothing_that_was_sent() {
+    for (code, shown) in [
+        ("something_new", Some("something_new")),
+        ("refresh-1", None),
+        ("x-refresh-1-x", None),
+        ("two words", None),
+        ("<b>", None),
+    ] {
+        let reason = answer(400, &format!(r#"{{"error":"{code}"}}"#)).access.unwrap_err().reason;
+        assert_eq!(reason, TokenReason::UnknownError { status: 400, code: shown.map(str::to_owned) });
+    }
+}
+
+#[test]
+fn row_40_retry_after_is_read_as_seconds_and_as_a_date() {
+    let date = std::time::UNIX_EPOCH + Duration::from_secs(u64::try_from(at(90).as_seconds()).unwrap());
+    for (wish, until) in
+        [("30".to_owned(), Some(at(31))), (httpdate::fmt_http_date(date), Some(at(90))), ("soon".to_owned(), None)]
+    {
+        let response = Response { retry_after: Some(wish), ..response(429, "") };
+        let Outcome::Answered(answer) = judged(&response) else { panic!() };
+        assert_eq!(answer.access.unwrap_err().retry_after, until);
+    }
+}
+
+#[test]
+fn a_form_is_read_like_json() {
+    let mut form = response(200, "access_token=a&refresh_token=r&expires_in=60&token_type=bearer");
+    form.content_type = Some("application/x-www-form-urlencoded; charset=utf-8".into());
+    let Outcome::Answered(answer) = judged(&form) else { panic!() };
+    assert_eq!(answer.refresh_token, Some(Secret::new("r")));
+    assert_eq!(answer.access.unwrap().expires_at, at(60));
+}
+
+#[test]
+fn other_names_and_further_fields_are_found_by_pointer() {
+    let mut plan = plan();
+    plan.endpoint.response.access_token = "/data/accessToken".into();
+    plan.endpoint.response.refresh_expires_in = "/data/refreshExpiresIn".into();
+    plan.channels.push(ChannelPlan {
+        gateway: DEFAULT_GATEWAY.into(),
+        select: ChannelSelect::Id(1),
+        key: Template::parse("{access_token}:{/data/account}").unwrap(),
+        key_is_explicit: true,
+    });
+    let body = r#"{"data":{"accessToken":"a","refreshExpiresIn":900,"account":7}}"#;
+    let Outcome::Answered(answer) = outcome(&plan, &response(200, body), &[]) else { panic!() };
+    assert_eq!(answer.refresh_token_expires_at, Some(at(900)));
+    assert_eq!(answer.access.unwrap().key(&plan.channels[0].key), Ok(Secret::new("a:7")));
+}
