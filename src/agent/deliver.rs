@@ -260,6 +260,18 @@ impl Room {
         }
     }
 
+    /// The wall clock was set by so many milliseconds: windows keep their distance from now.
+    pub fn shift(&mut self, milliseconds: i64) {
+        for state in self.adoptions.values_mut().map(|adoption| &mut adoption.state) {
+            let moments = state.key_written_at.iter_mut().chain(&mut state.delivered_at);
+            for moment in moments.chain(&mut state.reenabled_at) {
+                *moment = moment.shifted(milliseconds);
+            }
+        }
+        self.watch_until = self.watch_until.shifted(milliseconds);
+        self.look_soon();
+    }
+
     /// Somebody wrote into the gateway: look at everything.
     pub fn look_soon(&mut self) {
         self.next_look = Timestamp::EPOCH;

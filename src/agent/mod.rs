@@ -5,6 +5,7 @@
 //! gateways' threads, commits on the vault's.
 
 pub mod apply;
+pub mod clock;
 pub mod courier;
 pub mod deliver;
 pub mod queue;
@@ -37,6 +38,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::{Change, Contents, Vault};
 
+use clock::{ClockWatch, Parted, spread};
 use courier::Courier;
 use deliver::{Delivery, Room, Seen};
 use queue::Queue;
@@ -154,6 +156,7 @@ pub struct Agent {
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
+    clocks: ClockWatch,
     stopping: bool,
     config: PathBuf,
     config_watch: Option<ConfigWatch>,
@@ -171,7 +174,7 @@ impl Agent {
         mode: Mode,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
-        let now = clock.now();
+        let (now, uptime) = (clock.now(), clock.uptime());
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
         let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
@@ -197,6 +200,7 @@ impl Agent {
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
+            clocks: ClockWatch::new(now, uptime),
             stopping: false,
             config,
             config_watch: None,
@@ -304,6 +308,7 @@ impl Agent {
 
     /// Does what is due.
     fn tick(&mut self) {
+        self.watch_clocks();
         let now = self.now();
         while let Some((due, id)) = self.due.first().copied() {
             if due > now {
@@ -327,6 +332,40 @@ impl Agent {
         }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);
+        }
+    }
+
+    /// A clock that was set or a machine that slept must neither let keys die unseen nor refresh everything at once.
+    fn watch_clocks(&mut self) {
+        let now = self.now();
+        match self.clocks.look(now, self.shared.clock.uptime()) {
+            None => {}
+            Some(Parted::Set(milliseconds)) => {
+                tracing::warn!(seconds = milliseconds / 1000, "the clock was set; what is due keeps its distance");
+                // What is under way settles by the new clock by itself.
+                let resting = |id: &RecordId| !self.active.get(id).is_some_and(|active| active.in_flight);
+                let mut changes = Vec::new();
+                for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
+                    record.shift(milliseconds);
+                    changes.push(Change::Record(Box::new(record.clone())));
+                }
+                self.shared.vault.commit_soon(changes);
+                self.started_at = self.started_at.shifted(milliseconds);
+                self.sweep_at = self.sweep_at.shifted(milliseconds);
+                self.rooms.values_mut().for_each(|room| room.shift(milliseconds));
+                self.consider_all();
+            }
+            Some(Parted::Slept(length)) => {
+                let overdue: Vec<RecordId> =
+                    self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect();
+                tracing::info!(seconds = length.as_secs(), overdue = overdue.len(), "the machine slept");
+                self.due.retain(|(due, _)| *due > now);
+                for id in overdue {
+                    let dies = self.records.get(&id).and_then(|record| record.access.as_ref());
+                    let at = spread(dies.map(|grant| grant.expires_at), now, fastrand::f64());
+                    self.schedule(id, Some(at));
+                }
+            }
         }
     }
 

@@ -87,7 +87,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         agent: AgentStatus {
             running: Lock::holder(&vault).is_some(),
             since: None,
-            config: ConfigStatus { path: path.display().to_string(), loaded_at: None, problem },
+            config: ConfigStatus { path: std::path::absolute(&path)?.display().to_string(), loaded_at: None, problem },
         },
         credentials,
     };

@@ -1,6 +1,6 @@
 //! The vault's file: SQLite in WAL mode with `synchronous=FULL`, so that what was committed survives a power cut.
 //!
-//! Secrets are stored as blobs whose first byte says how they are kept ([`PLAIN`]: as they are, in a file that only
+//! Secrets are stored as blobs whose first byte says how they are kept (`PLAIN`: as they are, in a file that only
 //! its owner can read).
 
 use std::collections::BTreeMap;
