@@ -58,6 +58,17 @@ pub struct Room {
     failures: u32,
     /// Until then the channels are looked at every second.
     watch_until: Timestamp,
+    /// What looking brought up besides deliveries.
+    pub wishes: Wishes,
+}
+
+/// What a look brought up besides deliveries; the agent takes it from the room.
+#[derive(Default)]
+pub struct Wishes {
+    /// Credentials to refresh now, because a gateway called their key dead.
+    pub refresh: Vec<RecordId>,
+    /// What is to be noted in the vault.
+    pub notes: Vec<Change>,
 }
 
 /// A channel that a credential feeds.
@@ -74,6 +85,8 @@ pub struct Target {
     pub standing: Standing,
     /// A key whose fingerprint is in the vault: it may be written at once.
     fingerprinted: Option<Secret>,
+    /// The key that the new one replaces had less than the cache lag to live.
+    is_late: bool,
     pending_since: Option<Timestamp>,
     told_undelivered: bool,
 }
@@ -206,6 +219,7 @@ impl Room {
             trouble: None,
             failures: 0,
             watch_until: Timestamp::EPOCH,
+            wishes: Wishes::default(),
         }
     }
 
@@ -229,6 +243,7 @@ impl Room {
                     key_is_explicit: channel.key_is_explicit,
                     standing: Standing::unseen(&channel.select),
                     fingerprinted: None,
+                    is_late: false,
                     pending_since: None,
                     told_undelivered: false,
                 };
@@ -236,6 +251,13 @@ impl Room {
                 target.key.clone_from(&channel.key);
                 target.key_is_explicit = channel.key_is_explicit;
                 target.credential = Arc::clone(&plan.name);
+                if let Some(adoption) = adopted_id(&self.adoptions, &target).and_then(|id| self.adoptions.get(&id))
+                    && target.standing.status.is_none()
+                {
+                    target.standing.id = Some(adoption.channel);
+                    target.standing.name.clone_from(&adoption.name);
+                    target.standing.delivered_at = adoption.state.delivered_at;
+                }
                 self.by_record.entry(record).or_default().push(self.targets.len());
                 self.targets.push(target);
             }
@@ -251,11 +273,14 @@ impl Room {
         self.by_record.get(&record).into_iter().flatten().map(|index| &self.targets[*index])
     }
 
-    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once.
-    pub fn key_is_new(&mut self, record: &Record) {
+    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
+    /// the key before it dies, if there was one.
+    pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {
+        let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
         for index in self.by_record.get(&record.id).into_iter().flatten() {
             let target = &mut self.targets[*index];
             target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
+            target.is_late = is_late;
             self.dirty.insert(*index);
         }
     }
@@ -315,7 +340,7 @@ impl Room {
         let mut selects = Vec::with_capacity(indexes.len());
         let mut expected = HashMap::new();
         for target in indexes.iter().map(|index| &self.targets[*index]) {
-            let adopted = self.adopted_id(target);
+            let adopted = adopted_id(&self.adoptions, target);
             selects.push(adopted.map_or_else(|| target.select.clone(), ChannelSelect::Id));
             let id = adopted.or(match target.select {
                 ChannelSelect::Id(id) => Some(id),
@@ -335,20 +360,6 @@ impl Room {
             expected,
             probe: !self.writable || self.trouble.is_some(),
         })
-    }
-
-    /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
-    fn adopted_id(&self, target: &Target) -> Option<i64> {
-        match &target.select {
-            ChannelSelect::Id(id) => self.adoptions.contains_key(id).then_some(*id),
-            ChannelSelect::Name(name) => self
-                .adoptions
-                .values()
-                .find(|adoption| {
-                    adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name)
-                })
-                .map(|adoption| adoption.channel),
-        }
     }
 
     /// Handles what a look brought: how each channel stands now, and the keys that are to be written.
@@ -437,7 +448,7 @@ impl Room {
         }
         let adoption = view
             .and_then(|view| self.adoptions.get(&view.id))
-            .or_else(|| self.adopted_id(target).and_then(|id| self.adoptions.get(&id)));
+            .or_else(|| adopted_id(&self.adoptions, target).and_then(|id| self.adoptions.get(&id)));
         let grant = record.and_then(|record| record.access.as_ref());
         let (key, mut supported) = match grant.map(|grant| grant.key(&target.key)).transpose() {
             Ok(key) => (key, Ok(())),
@@ -459,9 +470,17 @@ impl Room {
             (None, _) => Owner::Unadopted,
         };
         let lag = self.lag();
-        let look = Look { adoption, view, supported, owner, key_expires_at: grant.map(|grant| grant.expires_at), lag };
+        let look = Look {
+            adoption,
+            view,
+            supported,
+            owner,
+            key_expires_at: grant.map(|grant| grant.expires_at),
+            generation: record.map_or(0, |record| record.state.generation),
+            lag,
+        };
         let decision = policy::decide(&self.plan, look, now);
-        let (reenable, counted) = match decision {
+        let reenable = match decision {
             ChannelDecision::Leave(state) => {
                 self.mark_found(index, view, record, owner, now);
                 self.stand(index, view, state, None, now, events);
@@ -471,11 +490,16 @@ impl Room {
                 self.stand(index, view, state, Some(reason), now, events);
                 return None;
             }
-            ChannelDecision::Publish { reenable } => (reenable, false),
-            ChannelDecision::Reenable { counted } => (true, counted),
+            ChannelDecision::Refresh => {
+                self.ask_for_a_key(index, view, record, now);
+                self.stand(index, view, ChannelState::Delivered, None, now, events);
+                return None;
+            }
+            ChannelDecision::Publish { reenable } => reenable,
+            ChannelDecision::Reenable => true,
         };
         let (view, record, key) = (view?, record?, key?);
-        let delivery = self.delivery(index, view, record, key, owner, reenable, counted, fingerprinter, now);
+        let delivery = self.delivery(index, view, record, key, owner, reenable, fingerprinter, now);
         self.stand(index, Some(view), ChannelState::Pending, None, now, events);
         Some(delivery)
     }
@@ -484,7 +508,7 @@ impl Room {
     fn find<'v>(&self, index: usize, views: &'v [ChannelView]) -> Result<Option<&'v ChannelView>, ChannelReason> {
         let target = &self.targets[index];
         let by_id = |id: i64| views.iter().find(|view| view.id == id);
-        match (self.adopted_id(target), &target.select) {
+        match (adopted_id(&self.adoptions, target), &target.select) {
             (Some(id), _) => Ok(by_id(id)),
             (None, ChannelSelect::Id(id)) => Ok(by_id(*id)),
             (None, ChannelSelect::Name(name)) => {
@@ -520,6 +544,22 @@ impl Room {
         self.targets[index].standing.delivered_at = delivered_at.flatten();
     }
 
+    /// The gateway calls the key dead that we believed valid: another one is asked for, once for each key.
+    fn ask_for_a_key(&mut self, index: usize, view: Option<&ChannelView>, record: Option<&Record>, now: Timestamp) {
+        let (Some(view), Some(record)) = (view, record) else { return };
+        let Some(adoption) = self.adoptions.get_mut(&view.id) else { return };
+        adoption.state.asked_for_after = Some(record.state.generation);
+        adoption.state.reenabled_at.push(now);
+        let excess = adoption.state.reenabled_at.len().saturating_sub(10);
+        adoption.state.reenabled_at.drain(..excess);
+        self.wishes.refresh.push(record.id);
+        self.wishes.notes.push(Change::Adoption(Box::new(adoption.clone())));
+        tracing::warn!(
+            credential = %self.targets[index].credential, gateway = %self.plan.name, channel = view.id,
+            "the gateway calls the key dead: refreshing now"
+        );
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one step of judge(), apart for reading")]
     fn delivery(
         &self,
@@ -529,7 +569,6 @@ impl Room {
         key: Secret,
         owner: Owner,
         reenable: bool,
-        counted: bool,
         fingerprinter: &Fingerprinter,
         now: Timestamp,
     ) -> Delivery {
@@ -565,12 +604,7 @@ impl Room {
         adoption.state.generation = record.state.generation;
         if is_new_key {
             adoption.state.key_written_at = Some(now);
-            adoption.state.late = view.status != Status::Enabled || known.is_none();
-        }
-        if counted {
-            adoption.state.reenabled_at.push(now);
-            let excess = adoption.state.reenabled_at.len().saturating_sub(10);
-            adoption.state.reenabled_at.drain(..excess);
+            adoption.state.late = view.status != Status::Enabled || known.is_none() || target.is_late;
         }
         let publication =
             Publication { id: view.id, created_time: view.created_time, expected: view.key.clone(), key, reenable };
@@ -716,6 +750,17 @@ impl Room {
             name: target.standing.name.clone(),
         };
         Event { credential: Some(target.credential.to_string()), channel: Some(channel), ..Event::new(now, topic) }
+    }
+}
+
+/// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
+fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64> {
+    match &target.select {
+        ChannelSelect::Id(id) => adoptions.contains_key(id).then_some(*id),
+        ChannelSelect::Name(name) => adoptions
+            .values()
+            .find(|adoption| adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name))
+            .map(|adoption| adoption.channel),
     }
 }
 

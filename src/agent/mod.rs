@@ -528,8 +528,10 @@ impl Agent {
             let refreshed = settled == Some(Settled::Refreshed);
             if refreshed {
                 active.told_expired = false;
+                let before = self.records.get(&id).and_then(|record| record.access.as_ref());
+                let died_at = before.map(|grant| grant.expires_at);
                 for room in self.rooms.values_mut() {
-                    room.key_is_new(&record);
+                    room.key_is_new(&record, died_at, now);
                 }
                 let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
                 tracing::info!(
@@ -603,6 +605,7 @@ impl Agent {
                 let _ = reports.send(Report::Delivered(name, order.carry_out().await));
             });
         }
+        let wishes = std::mem::take(&mut room.wishes);
         let lag_changed = room.lag() != lag;
         let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
         let news: Vec<RecordId> = waited
@@ -618,6 +621,15 @@ impl Agent {
             }
             Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
             None => {}
+        }
+        if !wishes.notes.is_empty() {
+            self.shared.vault.commit_soon(wishes.notes);
+        }
+        for id in wishes.refresh {
+            if let Some(active) = self.active.get_mut(&id) {
+                active.forced = true;
+            }
+            self.consider(id);
         }
         for id in news {
             self.consider(id);
