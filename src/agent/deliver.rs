@@ -698,6 +698,7 @@ impl Room {
         events: &mut Vec<Event>,
     ) {
         let target = &mut self.targets[index];
+        let id_before = target.standing.id;
         if let Some(view) = view {
             target.standing.id = Some(view.id);
             target.standing.name.clone_from(&view.name);
@@ -721,7 +722,11 @@ impl Room {
                 target.pending_since = None;
                 target.told_undelivered = false;
                 if was_trouble {
-                    events.push(self.event(index, Topic::Recovered, now));
+                    let mut event = self.event(index, Topic::Recovered, now);
+                    // What was told of a name that nobody bore ends under that name.
+                    event.channel =
+                        event.channel.map(|channel| ChannelName { id: channel.id.and(id_before), ..channel });
+                    events.push(event);
                 }
             }
             _ => {}
@@ -746,7 +751,7 @@ impl Room {
         let target = &self.targets[index];
         let channel = ChannelName {
             gateway: self.plan.name.to_string(),
-            id: target.standing.id.unwrap_or_default(),
+            id: target.standing.id,
             name: target.standing.name.clone(),
         };
         Event { credential: Some(target.credential.to_string()), channel: Some(channel), ..Event::new(now, topic) }

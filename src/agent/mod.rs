@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, Plan, PlanDiff};
-use crate::credential::event::{Event, Topic};
+use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::finding::Severity;
@@ -297,7 +297,10 @@ impl Agent {
 
     /// A reason in words for the log, with its remedy.
     fn words(&self, reason: &Reason, credential: &str) -> String {
-        let about = About { credential, ..About::default() };
+        self.words_about(reason, About { credential, ..About::default() })
+    }
+
+    fn words_about(&self, reason: &Reason, about: About<'_>) -> String {
         let message = messages::explain_about(self.plan.language, reason, about);
         format!("{} {}", message.what, message.remedy)
     }
@@ -775,10 +778,16 @@ impl Agent {
     }
 
     fn event(&mut self, event: Event) {
-        if event.topic.in_default() {
-            let channel = event.channel.as_ref().map(|channel| channel.id);
+        // A rejected config was told line by line already.
+        if event.topic.in_default() && event.topic != Topic::ConfigRejected {
+            let channel = event.channel.as_ref().map(ChannelName::address);
             let credential = event.credential.as_deref();
-            let reason = event.reason.as_ref().map(|reason| self.words(reason, credential.unwrap_or("NAME")));
+            let placeholders = About::default();
+            let about = About {
+                credential: credential.unwrap_or(placeholders.credential),
+                channel: channel.as_deref().unwrap_or(placeholders.channel),
+            };
+            let reason = event.reason.as_ref().map(|reason| self.words_about(reason, about));
             let topic = event.topic.as_str();
             match event.topic {
                 Topic::Recovered => tracing::info!(credential, channel, "{topic}"),

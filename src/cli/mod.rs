@@ -26,6 +26,8 @@ pub enum Exit {
     Fine = 0,
     /// Something unexpected, or some credential failed.
     Failed = 1,
+    /// The command line names something that is not there.
+    Usage = 2,
     /// The config is bad, or the vault must not be touched.
     BadConfig = 3,
     /// A human must re-authorize or decide.

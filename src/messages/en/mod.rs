@@ -50,7 +50,7 @@ pub(super) const WORDS: Words = Words {
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
     would_work: "It would work.",
     would_not_work: "It would not work yet.",
-    plan: "{host} → channel {channels}; refreshed {lead} before the key expires: {lag} for the gateway's cache + {retries} for retries",
+    plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
 };
 
 /// A reason in words.
