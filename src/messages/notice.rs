@@ -173,6 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::plan::DEFAULT_GATEWAY;
     use crate::messages::samples;
     use crate::reason::{ChannelReason, TokenReason};
 
