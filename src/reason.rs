@@ -598,6 +598,11 @@ pub enum ChannelReason {
         /// The credential that has it.
         owner: String,
     },
+    /// Its gateway is another one's database.
+    SameDatabase {
+        /// The other gateway's name.
+        other: String,
+    },
     /// Given back by `release`.
     Released,
 }
@@ -657,10 +662,5 @@ pub enum AgentReason {
         name: String,
         /// The nearest known name.
         nearest: Option<String>,
-    },
-    /// Two gateways are one database.
-    SameDatabase {
-        /// The other gateway's name.
-        other: String,
     },
 }

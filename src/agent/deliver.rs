@@ -27,6 +27,8 @@ use crate::vault::{Change, FingerprintKind, Fingerprinter, VaultHandle};
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often while a database is missing or not migrated yet, and while a late key is watched.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
+/// For how long only we may have written before people are told.
+const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
 
@@ -60,6 +62,11 @@ pub struct Room {
     watch_until: Timestamp,
     /// What looking brought up besides deliveries.
     pub wishes: Wishes,
+    /// Another gateway of the config that is the same database: everything here is left to it.
+    pub same_as: Option<Arc<str>>,
+    /// Since when nobody but us wrote, from our own first write on.
+    only_ours_since: Option<Timestamp>,
+    told_unused: bool,
 }
 
 /// What a look brought up besides deliveries; the agent takes it from the room.
@@ -220,6 +227,9 @@ impl Room {
             failures: 0,
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
+            same_as: None,
+            only_ours_since: None,
+            told_unused: false,
         }
     }
 
@@ -297,9 +307,51 @@ impl Room {
         self.look_soon();
     }
 
-    /// Somebody wrote into the gateway: look at everything.
+    /// Look at everything at once.
     pub fn look_soon(&mut self) {
         self.next_look = Timestamp::EPOCH;
+    }
+
+    /// Somebody else wrote into the gateway: it is in use, and worth a look.
+    pub fn written(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        self.only_ours_since = None;
+        if std::mem::take(&mut self.told_unused) {
+            events.push(self.about_the_gateway(Topic::Recovered, now));
+        }
+        self.look_soon();
+    }
+
+    /// A person takes a channel over, whatever key it holds. Returns what is to be noted first; `None` when it is not
+    /// one of the config's channels.
+    pub fn adopt(&mut self, id: i64) -> Option<Vec<Change>> {
+        let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
+        let replaced = target.standing.reason == Some(ChannelReason::Replaced);
+        self.look_soon();
+        if replaced {
+            // It is another channel by now: it is adopted as a new one.
+            self.adoptions.remove(&id);
+            return Some(vec![Change::Forget { gateway: self.plan.name.to_string(), channel: id }]);
+        }
+        Some(match self.adoptions.get_mut(&id) {
+            Some(adoption) => {
+                adoption.state.released = false;
+                adoption.state.take_over = true;
+                adoption.state.reenabled_at.clear();
+                vec![Change::Adoption(Box::new(adoption.clone()))]
+            }
+            None => Vec::new(),
+        })
+    }
+
+    /// A person gives a channel back, with the key it had before. Returns what is to be noted first; `None` when it
+    /// was never adopted.
+    pub fn release(&mut self, id: i64) -> Option<Vec<Change>> {
+        let adoption = self.adoptions.get_mut(&id)?;
+        adoption.state.released = true;
+        adoption.state.take_over = false;
+        let note = Change::Adoption(Box::new(adoption.clone()));
+        self.look_soon();
+        Some(vec![note])
     }
 
     /// When there is something to look at, if nothing happens before.
@@ -396,6 +448,14 @@ impl Room {
             self.look_soon();
             return None;
         }
+        if let Some(other) = self.same_as.clone() {
+            for index in 0..self.targets.len() {
+                let reason = ChannelReason::SameDatabase { other: other.to_string() };
+                self.stand(index, None, ChannelState::Conflict, Some(reason), now, events);
+            }
+            return None;
+        }
+        self.tell_unused(now, events);
         let kind = self.handle.kind();
         let mut taken: HashMap<i64, Arc<str>> = HashMap::new();
         let mut deliveries = Vec::new();
@@ -480,6 +540,7 @@ impl Room {
             lag,
         };
         let decision = policy::decide(&self.plan, look, now);
+        let adoption_id = adoption.map(|adoption| adoption.channel);
         let reenable = match decision {
             ChannelDecision::Leave(state) => {
                 self.mark_found(index, view, record, owner, now);
@@ -494,6 +555,10 @@ impl Room {
                 self.ask_for_a_key(index, view, record, now);
                 self.stand(index, view, ChannelState::Delivered, None, now, events);
                 return None;
+            }
+            ChannelDecision::GiveBack => {
+                self.stand(index, view, ChannelState::Released, None, now, events);
+                return self.return_key(index, view?, adoption_id?);
             }
             ChannelDecision::Publish { reenable } => reenable,
             ChannelDecision::Reenable => true,
@@ -544,6 +609,26 @@ impl Room {
         self.targets[index].standing.delivered_at = delivered_at.flatten();
     }
 
+    /// The key that was there before we came, on its way back.
+    fn return_key(&self, index: usize, view: &ChannelView, id: i64) -> Option<Delivery> {
+        let target = &self.targets[index];
+        let adoption = self.adoptions.get(&id)?.clone();
+        let publication = Publication {
+            id: view.id,
+            created_time: view.created_time,
+            expected: view.key.clone(),
+            key: adoption.displaced.clone()?,
+            reenable: false,
+        };
+        Some(Delivery {
+            record: target.record,
+            select: target.select.clone(),
+            publication,
+            adoption,
+            before: Vec::new(),
+        })
+    }
+
     /// The gateway calls the key dead that we believed valid: another one is asked for, once for each key.
     fn ask_for_a_key(&mut self, index: usize, view: Option<&ChannelView>, record: Option<&Record>, now: Timestamp) {
         let (Some(view), Some(record)) = (view, record) else { return };
@@ -579,6 +664,7 @@ impl Room {
             ChannelSelect::Name(name) => Some(name.clone()),
             ChannelSelect::Id(_) => None,
         };
+        let mut before = Vec::new();
         let mut adoption = known.cloned().unwrap_or_else(|| Adoption {
             gateway: self.plan.name.to_string(),
             channel: view.id,
@@ -589,9 +675,13 @@ impl Room {
             state: AdoptionState::default(),
         });
         adoption.record = target.record;
+        if std::mem::take(&mut adoption.state.take_over) && owner == Owner::Stranger {
+            // What is displaced now is what `release` puts back.
+            adoption.displaced = Some(view.key.clone());
+            before.push(Change::Adoption(Box::new(adoption.clone())));
+        }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
-        let mut before = Vec::new();
         if known.is_none() {
             // The displaced key is safe before it is displaced.
             before.push(Change::Adoption(Box::new(adoption.clone())));
@@ -628,6 +718,11 @@ impl Room {
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
+                    self.only_ours_since.get_or_insert(now);
+                    if adoption.state.released {
+                        tracing::info!(gateway = %self.plan.name, channel = publication.id, "key given back");
+                        continue;
+                    }
                     adoption.state.delivered_at = Some(now);
                     if published.reenabled || adoption.state.late {
                         self.watch_until = self.watch_until.max(now + self.lag() + LAG_MARGIN);
@@ -731,6 +826,19 @@ impl Room {
             }
             _ => {}
         }
+    }
+
+    /// A database that only we write to for a whole day is probably not the one that the gateway uses.
+    fn tell_unused(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if !self.told_unused && self.only_ours_since.is_some_and(|since| now.since(since) >= UNUSED_AFTER) {
+            self.told_unused = true;
+            events.push(self.about_the_gateway(Topic::UnusedDatabase, now));
+        }
+    }
+
+    fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
+        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 
     /// A key that does not arrive is told of after a minute.

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
-use crate::config::plan::{CredentialPlan, Plan, PlanDiff};
+use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
@@ -489,9 +489,11 @@ impl Agent {
                 self.events(events);
             }
             Report::GatewayWritten(name) => {
+                let (now, mut events) = (self.now(), Vec::new());
                 if let Some(room) = self.rooms.get_mut(&name) {
-                    room.look_soon();
+                    room.written(now, &mut events);
                 }
+                self.events(events);
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
@@ -596,8 +598,12 @@ impl Agent {
     fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
         let now = self.now();
         let mut events = Vec::new();
+        let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (first, lag) = (!room.looked, room.lag());
+        if first {
+            room.same_as = same_as;
+        }
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
         let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
         let trouble = room.trouble.clone();
@@ -638,6 +644,18 @@ impl Agent {
             self.consider(id);
         }
         self.events(events);
+    }
+
+    /// The gateway before this one in the config whose database is the very same file.
+    fn same_database(&self, name: &str) -> Option<Arc<str>> {
+        use std::os::unix::fs::MetadataExt;
+        let place = |gateway: &GatewayPlan| {
+            let metadata = std::fs::metadata(&gateway.database).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let mine = place(self.plan.gateway(name)?)?;
+        let mut before = self.plan.gateways.iter().take_while(|gateway| &*gateway.name != name);
+        before.find(|gateway| place(gateway) == Some(mine)).map(|gateway| Arc::clone(&gateway.name))
     }
 
     fn look_around(&mut self, now: Timestamp) {

@@ -36,6 +36,8 @@ pub struct AdoptionState {
     pub selected_by: Option<String>,
     /// Given back: left alone until adopted again.
     pub released: bool,
+    /// A person asked to take it over: whatever key it holds is replaced once.
+    pub take_over: bool,
     /// When the last new key was written: status flips until a cache lag later are the old key's doing.
     pub key_written_at: Option<Timestamp>,
     /// Whether that key was late: the one before it had less than the cache lag to live, or the channel was off.

@@ -63,6 +63,8 @@ pub enum ChannelDecision {
     },
     /// Only enable it again: the old key, cached by the gateway, got it disabled after the new one was written.
     Reenable,
+    /// Put the key back that was there before we came.
+    GiveBack,
     /// Get a new key now: the gateway says that this one is dead. Asked once for each key, and counted against the
     /// day's limit.
     Refresh,
@@ -98,12 +100,21 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// Decides what is to be done with a channel.
 pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDecision {
     let Look { adoption, view, supported, owner, key_expires_at, generation, lag } = look;
-    if adoption.is_some_and(|adoption| adoption.state.released) {
-        return ChannelDecision::Leave(ChannelState::Released);
-    }
+    let released = adoption.is_some_and(|adoption| adoption.state.released);
     let Some(view) = view else {
-        return ChannelDecision::Report(ChannelState::Missing, ChannelReason::Missing);
+        return match released {
+            true => ChannelDecision::Leave(ChannelState::Released),
+            false => ChannelDecision::Report(ChannelState::Missing, ChannelReason::Missing),
+        };
     };
+    if released {
+        let is_ours = matches!(owner, Owner::Current | Owner::Ours);
+        let is_whole = adoption.is_some_and(|adoption| same_channel(view, adoption) && adoption.displaced.is_some());
+        return match is_ours && is_whole {
+            true => ChannelDecision::GiveBack,
+            false => ChannelDecision::Leave(ChannelState::Released),
+        };
+    }
     if adoption.is_some_and(|adoption| !same_channel(view, adoption)) {
         return ChannelDecision::Report(ChannelState::Missing, ChannelReason::Replaced);
     }
@@ -113,7 +124,9 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
     let Some(expires_at) = key_expires_at else {
         return ChannelDecision::Leave(ChannelState::Pending);
     };
-    if owner == Owner::Stranger && plan.on_foreign_key == OnForeignKey::Report {
+    let may_replace =
+        plan.on_foreign_key == OnForeignKey::Overwrite || adoption.is_some_and(|adoption| adoption.state.take_over);
+    if owner == Owner::Stranger && !may_replace {
         return ChannelDecision::Report(ChannelState::Foreign, ChannelReason::Foreign);
     }
     let disabled_by_key = view.status == Status::AutoDisabled && is_about_the_key(view.status_reason.as_deref());
@@ -255,6 +268,32 @@ mod tests {
         assert_eq!(decided(&plan, Some(&adoption), Some(&view(1, "stranger")), false), foreign);
         let overwrite = gateway(OnForeignKey::Overwrite, true);
         assert_eq!(decided(&overwrite, Some(&adoption), Some(&view(1, "stranger")), false), publish);
+    }
+
+    #[test]
+    fn a_released_channel_gets_its_key_back_and_is_left_alone_then() {
+        let plan = gateway(OnForeignKey::Overwrite, true);
+        let mut released = adoption(NOW, &[]);
+        released.state.released = true;
+        assert_eq!(decided(&plan, Some(&released), Some(&view(1, "new")), false), ChannelDecision::GiveBack);
+        assert_eq!(decided(&plan, Some(&released), Some(&view(1, "old")), true), ChannelDecision::GiveBack);
+        let left = ChannelDecision::Leave(ChannelState::Released);
+        for key in ["before", "stranger"] {
+            assert_eq!(decided(&plan, Some(&released), Some(&view(3, key)), false), left, "{key}");
+        }
+        assert_eq!(decided(&plan, Some(&released), None, false), left);
+        let mut reused = view(1, "new");
+        reused.created_time = 8;
+        assert_eq!(decided(&plan, Some(&released), Some(&reused), true), left, "another channel by now");
+    }
+
+    #[test]
+    fn a_person_may_take_a_strangers_key_over() {
+        let plan = gateway(OnForeignKey::Report, true);
+        let mut asked = adoption(NOW, &[]);
+        asked.state.take_over = true;
+        let publish = ChannelDecision::Publish { reenable: false };
+        assert_eq!(decided(&plan, Some(&asked), Some(&view(1, "stranger")), false), publish);
     }
 
     #[test]

@@ -137,6 +137,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         TemplateField { field: "id_token" },
         Conflict,
         ListedTwice { owner: "a" },
+        SameDatabase { other: "eu" },
         Released,
     ));
     reasons.extend(samples!(NotifierReason:
@@ -150,7 +151,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
-        SameDatabase { other: "eu" },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

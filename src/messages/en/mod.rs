@@ -113,10 +113,6 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "Take a name that `one-api-sidecar status` lists.".into(),
             },
         ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("This gateway has the same database as the gateway `{other}`."),
-            format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
-        ),
     }
 }
 

@@ -113,10 +113,6 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "请使用 `one-api-sidecar status` 列出的名称。".into(),
             },
         ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("该网关与网关 `{other}` 使用的是同一个数据库。"),
-            format!("请删除其中一个 `[[gateway]]`，并让它的渠道改用 `{other}`。"),
-        ),
     }
 }
 
