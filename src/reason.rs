@@ -369,6 +369,13 @@ pub enum TokenReason {
     },
     /// The refresh stopped in the middle of our own code.
     Crashed,
+    /// Half of the access token's life is shorter than the gateway's cache lag.
+    ShortLived {
+        /// How long it lives.
+        lifetime_seconds: u64,
+        /// The cache lag.
+        lag_seconds: u64,
+    },
 }
 
 /// What can be wrong with the vault.

@@ -25,7 +25,7 @@ use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{ChannelName, Event, Topic};
-use crate::credential::policy::{TokenDecision, decide};
+use crate::credential::policy::{TokenDecision, decide, is_short_lived};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
@@ -108,6 +108,7 @@ struct Active {
     /// A request was made, or tried, in this run.
     tried: bool,
     told_expired: bool,
+    told_short: bool,
     seed_problem: Option<Reason>,
     /// What comes after the request that is under way.
     next: Option<Next>,
@@ -129,6 +130,7 @@ impl Active {
             forced: false,
             tried: false,
             told_expired: false,
+            told_short: false,
             seed_problem: None,
             next: None,
         }
@@ -542,6 +544,15 @@ impl Agent {
                 tracing::info!(
                     credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
                 );
+            }
+            let lag = lag(&self.rooms, &active.plan);
+            let short = record.access.as_ref().filter(|grant| refreshed && is_short_lived(&active.plan, grant, lag));
+            let short = short.filter(|_| !std::mem::replace(&mut active.told_short, true)).map(|grant| {
+                let lifetime_seconds = grant.expires_at.since(grant.issued_at).as_secs();
+                TokenReason::ShortLived { lifetime_seconds, lag_seconds: lag.as_secs() }
+            });
+            if let Some(reason) = short {
+                tracing::warn!(credential = %record.name, "{}", self.words(&reason.into(), &record.name));
             }
             self.records.insert(id, record);
         } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {

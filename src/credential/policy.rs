@@ -125,6 +125,12 @@ pub fn refresh_at(plan: &CredentialPlan, record: &Record, grant: &AccessGrant, l
     at.max(grant.issued_at + floor)
 }
 
+/// Whether a gateway may go on using the previous key when it is dead already, however early it is replaced: half of
+/// the lifetime is shorter than the cache lag.
+pub fn is_short_lived(plan: &CredentialPlan, grant: &AccessGrant, lag: Duration) -> bool {
+    !plan.revokes_previous && grant.expires_at.since(grant.issued_at) / 2 < lag
+}
+
 /// The wait after the `failures`-th failure in a row (0: the first): full jitter below an exponential cap, which
 /// never leaves the configured bounds. `jitter` is in `0.0..1.0`.
 pub fn backoff(bounds: Backoff, failures: u32, jitter: f64) -> Duration {

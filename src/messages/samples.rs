@@ -86,6 +86,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoRefreshToken,
         SeedRefused { code: "invalid_grant" },
         SharedSeed { owner: "a" },
+        ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
         Crashed,
     ));
     reasons.extend(samples!(VaultReason:

@@ -192,3 +192,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_token_whose_half_life_is_shorter_than_the_lag_is_short_lived() {
+    assert!(is_short_lived(&plan(), &grant(Duration::from_secs(1199)), LAG));
+    assert!(!is_short_lived(&plan(), &grant(Duration::from_secs(1200)), LAG));
+    let mut plan = plan();
+    plan.revokes_previous = true;
+    assert!(!is_short_lived(&plan, &grant(MINUTE), LAG), "being early buys nothing there");
+}
