@@ -595,7 +595,8 @@ impl Agent {
             Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
             Settled::Failed => vec![],
         };
-        if settled != Settled::Refreshed {
+        // What people are told of is logged as that.
+        if settled != Settled::Refreshed && topics.is_empty() {
             let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
             tracing::warn!(credential = %record.name, outcome = settled.as_str(), failures, reason, "the refresh failed");
         }
