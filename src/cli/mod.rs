@@ -5,8 +5,11 @@
 mod channels;
 mod check;
 mod demo;
+mod health;
+mod holder;
 mod once;
 mod place;
+mod retry;
 mod run;
 pub mod secret;
 mod status;
@@ -65,6 +68,10 @@ enum Command {
     Check(check::Options),
     /// How the credentials and channels stand
     Status(status::Options),
+    /// Wake a credential that is halted, or do not wait for one that is failing
+    Retry(retry::Options),
+    /// Does the agent live? For HEALTHCHECK
+    Health(health::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
     /// Secrets in the keyring
@@ -92,6 +99,8 @@ impl Arguments {
             Command::Once(options) => once::run(&place, options),
             Command::Check(options) => check::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
+            Command::Retry(options) => retry::run(&place, options),
+            Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Demo(options) => demo::run(&options),

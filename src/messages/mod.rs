@@ -116,6 +116,10 @@ pub struct Words {
     pub agent_runs: &'static str,
     /// Beneath `status`.
     pub agent_is_down: &'static str,
+    /// `retry` while no agent runs.
+    pub tried_at_start: &'static str,
+    /// `retry` of a credential that is neither halted nor failing.
+    pub nothing_to_retry: &'static str,
     /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
     pub plan: &'static str,
 }
