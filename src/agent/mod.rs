@@ -230,7 +230,7 @@ impl Agent {
         };
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
-        (diff.notifiers, diff.vault) = (true, false);
+        (diff.notifiers, diff.server, diff.vault) = (true, true, false);
         agent.apply(plan, &diff);
         agent
     }

@@ -109,7 +109,8 @@ pub async fn status(vault: &Path, patience: Duration) -> Option<Status> {
 /// Has the holder do something, however long that takes, once it has shown that it lives.
 async fn post(vault: &Path, route: &str, order: &impl Serialize) -> Result<Status, Failure> {
     let alive = tokio::time::timeout(PATIENCE, send(vault, get("/healthz"))).await;
-    if !matches!(alive, Ok(Ok(_))) {
+    // One pass answers that it is no agent, and takes orders all the same; one that hangs does not.
+    if !matches!(alive, Ok(Ok((status, _))) if status != StatusCode::GATEWAY_TIMEOUT) {
         return Err(Failure::Silence);
     }
     let body = serde_json::to_vec(order).map_err(|_| Failure::Silence)?;
@@ -118,7 +119,9 @@ async fn post(vault: &Path, route: &str, order: &impl Serialize) -> Result<Statu
     match status {
         StatusCode::OK => read(&body),
         StatusCode::NOT_FOUND => read(&body).and_then(|reason| Err(Failure::Refused(reason))),
-        _ => Err(Failure::Ending),
+        StatusCode::SERVICE_UNAVAILABLE => Err(Failure::Ending),
+        // Another version, which does not know this.
+        _ => Err(Failure::Silence),
     }
 }
 

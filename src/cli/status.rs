@@ -246,7 +246,7 @@ pub fn table(credentials: &[CredentialStatus], language: Language, now: Timestam
 fn channel_line(words: &Words, channel: &ChannelStatus, now: Timestamp) -> String {
     let id = channel.id.map(|id| format!("{id} ")).unwrap_or_default();
     let state = channel_word(words, channel.state);
-    let delivered = channel.delivered_at.map(|at| format!(" ({})", words.from_now(at, now))).unwrap_or_default();
+    let delivered = channel.delivered_at.map(|at| format!(" ({})", words.since(at, now))).unwrap_or_default();
     format!("→ {}/{id}{}: {state}{delivered}", channel.gateway, channel.name)
 }
 

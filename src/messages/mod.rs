@@ -183,8 +183,13 @@ impl Words {
         if moment >= now {
             self.in_time.replace("{}", &self.length(moment.since(now)))
         } else {
-            self.ago.replace("{}", &self.length(now.since(moment)))
+            self.since(moment, now)
         }
+    }
+
+    /// How long ago something happened: "2 h ago", and "0 s ago" when it just did.
+    pub fn since(&self, moment: Timestamp, now: Timestamp) -> String {
+        self.ago.replace("{}", &self.length(now.since(moment)))
     }
 }
 

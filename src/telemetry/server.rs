@@ -79,21 +79,24 @@ async fn status<L: Living>(State(living): State<L>) -> Response {
 /// The agent lives: its loop turns.
 async fn healthz<L: Living>(State(living): State<L>) -> Response {
     match pulse(&living).await {
-        Some(Pulse { running: true, .. }) => fresh(StatusCode::OK, "ok\n"),
-        _ => fresh(StatusCode::SERVICE_UNAVAILABLE, "no agent\n"),
+        Ok(Pulse { running: true, .. }) => fresh(StatusCode::OK, "ok\n"),
+        Ok(_) => fresh(StatusCode::SERVICE_UNAVAILABLE, "no agent\n"),
+        Err(status) => fresh(status, "no agent\n"),
     }
 }
 
 async fn readyz<L: Living>(State(living): State<L>) -> Response {
     match pulse(&living).await {
-        Some(pulse) if pulse.is_ready() => fresh(StatusCode::OK, Json(pulse)),
-        Some(pulse) => fresh(StatusCode::SERVICE_UNAVAILABLE, Json(pulse)),
-        None => fresh(StatusCode::SERVICE_UNAVAILABLE, "no agent\n"),
+        Ok(pulse) if pulse.is_ready() => fresh(StatusCode::OK, Json(pulse)),
+        Ok(pulse) => fresh(StatusCode::SERVICE_UNAVAILABLE, Json(pulse)),
+        Err(status) => fresh(status, "no agent\n"),
     }
 }
 
-async fn pulse<L: Living>(living: &L) -> Option<Pulse> {
-    tokio::time::timeout(PULSE_TIMEOUT, living.pulse()).await.ok().flatten()
+/// Its pulse, or the status that says why there is none: it is ending (503), or it hangs (504).
+async fn pulse<L: Living>(living: &L) -> Result<Pulse, StatusCode> {
+    let pulse = tokio::time::timeout(PULSE_TIMEOUT, living.pulse()).await;
+    pulse.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?.ok_or(StatusCode::SERVICE_UNAVAILABLE)
 }
 
 /// How it stands now is worth nothing in a cache.
