@@ -670,4 +670,40 @@ pub enum AgentReason {
         /// The nearest known name.
         nearest: Option<String>,
     },
+    /// Somebody holds the vault and does not answer.
+    Silent {
+        /// Who, as the lock file says.
+        holder: String,
+    },
+    /// No agent runs.
+    NotRunning,
+    /// Credentials that are halted or whose key is dead.
+    NeedAttention {
+        /// Their names.
+        credentials: Vec<String>,
+    },
+    /// The control socket cannot be opened: nobody can ask this process anything.
+    NoControlSocket {
+        /// The socket.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+    /// The HTTP server's address cannot be had.
+    CannotListen {
+        /// The address.
+        address: String,
+        /// The system's words.
+        error: String,
+    },
+    /// The HTTP server can be reached from other machines.
+    ListensBeyondLoopback {
+        /// The address.
+        address: String,
+    },
+    /// Asked twice to stop: it leaves without waiting for these credentials' answers.
+    Abandoned {
+        /// Those with a request under way.
+        credentials: Vec<String>,
+    },
 }

@@ -372,6 +372,21 @@ impl Room {
             })
     }
 
+    /// Whether the key of a record is in its channels here, or cannot be.
+    pub fn has_settled(&self, record: &Record) -> bool {
+        let is_current = |target: &Target| {
+            let adoption = target.standing.id.and_then(|id| self.adoptions.get(&id));
+            adoption.is_none_or(|adoption| adoption.state.generation == record.state.generation)
+        };
+        let cannot_be = self.trouble.is_some() && !self.busy;
+        cannot_be
+            || self.targets_of(record.id).all(|target| match target.standing.state {
+                ChannelState::Pending => false,
+                ChannelState::Delivered | ChannelState::DisabledByHand => is_current(target),
+                _ => true,
+            })
+    }
+
     /// The look that is due now, if one is.
     pub fn order_look(
         &mut self,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::agent::{Agent, Report};
+use crate::agent::{Active, Agent, Report};
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
@@ -55,6 +55,36 @@ async fn read(vault: VaultHandle, wanted: Vec<(Arc<str>, SecretSource)>) -> Vec<
 }
 
 impl Agent {
+    /// Reads those secrets again that may have changed under us: files, and whatever is missing.
+    pub(super) fn sweep(&mut self) {
+        let changeable = |active: &Active| {
+            let in_file =
+                matches!(source(&active.plan), Some(SecretSource::File(_) | SecretSource::SystemdCredential(_)));
+            in_file || active.seed_problem.is_some()
+        };
+        let halted = |id: &RecordId| self.records.get(id).is_some_and(|record| record.state.halt.is_some());
+        let names: Vec<Arc<str>> = self
+            .active
+            .iter()
+            .filter(|(id, active)| changeable(active) || halted(id))
+            .map(|(_, active)| Arc::clone(&active.plan.name))
+            .collect();
+        self.sweep_these(names);
+    }
+
+    pub(super) fn sweep_all(&mut self) {
+        let names: Vec<Arc<str>> = self.by_name.keys().cloned().collect();
+        self.sweep_these(names);
+    }
+
+    pub(super) fn sweep_these(&mut self, names: Vec<Arc<str>>) {
+        let ids: Vec<RecordId> = names.iter().filter_map(|name| self.by_name.get(name)).copied().collect();
+        for id in ids {
+            self.check_configured(id);
+        }
+        self.read_seeds(names);
+    }
+
     /// Reads the seeds of these credentials in the background.
     pub(super) fn read_seeds(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
         let wanted: Vec<_> = names

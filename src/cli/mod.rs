@@ -6,8 +6,11 @@ mod channels;
 mod check;
 mod demo;
 mod doctor;
+mod health;
+mod holder;
 mod once;
 mod place;
+mod retry;
 mod run;
 pub mod secret;
 mod status;
@@ -70,6 +73,10 @@ enum Command {
     Doctor(doctor::Options),
     /// How the credentials and channels stand
     Status(status::Options),
+    /// Wake a credential that is halted, or do not wait for one that is failing
+    Retry(retry::Options),
+    /// Does the agent live? For HEALTHCHECK
+    Health(health::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
     /// Secrets in the keyring
@@ -98,6 +105,8 @@ impl Arguments {
             Command::Check(options) => check::run(&place, &options),
             Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
+            Command::Retry(options) => retry::run(&place, options),
+            Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Demo(options) => demo::run(&options),

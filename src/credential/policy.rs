@@ -79,6 +79,9 @@ enum Wanted {
 }
 
 fn wanted(plan: &CredentialPlan, record: &Record, lag: Duration, now: Timestamp) -> Wanted {
+    if record.state.asked {
+        return Wanted::At(now, Why::Asked);
+    }
     let lost = record.state.lost;
     if record.candidate.is_some() && !lost.is_some_and(|lost| lost.candidate) {
         return Wanted::At(now, Why::NewSeed);

@@ -117,6 +117,8 @@ pub struct State {
     pub failing_since: Option<Timestamp>,
     /// The last failure; cleared by a success.
     pub last_error: Option<Reason>,
+    /// A person asked for a request now; settled by the next one.
+    pub asked: bool,
     /// No request before this moment (backoff with its jitter, or the server's wish).
     pub not_before: Option<Timestamp>,
     /// Drawn once for each access token: the share of a tenth of the lead, in thousandths.
@@ -305,6 +307,16 @@ impl Record {
         self.state.not_before = None;
     }
 
+    /// A person asks for another try now, whatever the wait and whatever was lost. False when nothing is the matter.
+    pub fn ask_again(&mut self) -> bool {
+        let troubled = self.state.halt.is_some() || self.state.failures > 0;
+        if troubled {
+            self.revive();
+            self.state.asked = true;
+        }
+        troubled
+    }
+
     /// Notes that a request is about to leave; to be made durable first.
     pub fn begin(&mut self, now: Timestamp) {
         self.state.attempt = Some(Attempt { at: now, candidate: self.candidate.is_some() });
@@ -320,6 +332,7 @@ impl Record {
     /// Applies what a refresh came to. `jitter` is in `0.0..1.0`, drawn for this once.
     pub fn settle(&mut self, plan: &CredentialPlan, outcome: Outcome, now: Timestamp, jitter: f64) -> Settled {
         let attempt = self.state.attempt.take().unwrap_or(Attempt { at: now, candidate: self.candidate.is_some() });
+        self.state.asked = false;
         match outcome {
             Outcome::NotSent(reason) => self.fail(plan, reason, None, false, now, jitter),
             Outcome::Unknown(reason) => self.lose(plan, attempt, reason, now, jitter),

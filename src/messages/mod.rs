@@ -120,6 +120,10 @@ pub struct Words {
     pub would_work: &'static str,
     /// The end of `doctor`.
     pub would_not_work: &'static str,
+    /// `retry` while no agent runs.
+    pub tried_at_start: &'static str,
+    /// `retry` of a credential that is neither halted nor failing.
+    pub nothing_to_retry: &'static str,
     /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
     pub plan: &'static str,
 }
@@ -183,8 +187,13 @@ impl Words {
         if moment >= now {
             self.in_time.replace("{}", &self.length(moment.since(now)))
         } else {
-            self.ago.replace("{}", &self.length(now.since(moment)))
+            self.since(moment, now)
         }
+    }
+
+    /// How long ago something happened: "2 h ago", and "0 s ago" when it just did.
+    pub fn since(&self, moment: Timestamp, now: Timestamp) -> String {
+        self.ago.replace("{}", &self.length(now.since(moment)))
     }
 }
 

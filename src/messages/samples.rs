@@ -152,6 +152,13 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
+        Silent { holder: "process 7 on host" },
+        NotRunning,
+        NeedAttention { credentials: vec!["a".to_owned(), "b".to_owned()] },
+        NoControlSocket { path: path, error: error },
+        CannotListen { address: "127.0.0.1:9170", error: error },
+        ListensBeyondLoopback { address: "0.0.0.0:9170" },
+        Abandoned { credentials: vec!["a".to_owned(), "b".to_owned()] },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons
@@ -171,5 +178,6 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
         NotifierReason::Refused { status: 500, code: None, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
+        AgentReason::Abandoned { credentials: Vec::new() }.into(),
     ]
 }

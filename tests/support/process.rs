@@ -98,9 +98,14 @@ impl Bench {
         Output { code: exit.code(), stdout: sidecar.stdout.text(), stderr: sidecar.stderr.text() }
     }
 
+    /// Starts a command.
+    pub fn spawn(&self, arguments: &[&str]) -> Sidecar {
+        Sidecar::spawn(self.command(arguments))
+    }
+
     /// Starts the agent.
     pub fn spawn_run(&self) -> Sidecar {
-        Sidecar::spawn(self.command(&["run"]))
+        self.spawn(&["run"])
     }
 
     /// Starts the agent and waits until it says that it is ready.
@@ -167,6 +172,11 @@ impl Sidecar {
     /// Asks it to read its config again (SIGHUP).
     pub fn hangup(&mut self) {
         self.signal(Signal::HUP);
+    }
+
+    /// Stops it in its tracks (SIGSTOP): it holds what it holds and answers nobody.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
     }
 
     /// Ends it on the spot (SIGKILL).

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::credential::record::Lost;
+use crate::credential::record::{Lost, Outcome};
 use crate::credential::sample::{at, grant, plan, record};
 use crate::secret::Secret;
 
@@ -110,6 +110,25 @@ fn row_3_a_server_with_a_grace_period_is_asked_at_once_and_halt_never_asks() {
     plan.on_lost_answer = OnLostAnswer::Halt;
     let reason = TokenReason::OutcomeUnknown { lost_at: at(2700), code: None };
     assert_eq!(decide(&plan, &record, LAG, at(2701)), TokenDecision::Halt(HaltKind::OutcomeUnknown, reason));
+}
+
+#[test]
+fn a_person_who_asks_again_is_obeyed_once_whatever_was_decided() {
+    let mut plan = plan();
+    plan.on_lost_answer = OnLostAnswer::Halt;
+    let mut record = record();
+    record.access = Some(grant(HOUR));
+    assert!(!record.ask_again(), "nothing is the matter");
+    assert!(!record.state.asked);
+
+    record.state.lost = Some(Lost { at: at(1), candidate: false, asked_again: 0 });
+    record.halt(HaltKind::OutcomeUnknown, TokenReason::OutcomeUnknown { lost_at: at(1), code: None }, at(2));
+    assert!(record.ask_again());
+    assert_eq!(decide(&plan, &record, LAG, at(3)), TokenDecision::Refresh(Why::Asked));
+
+    record.begin(at(3));
+    record.settle(&plan, Outcome::Unknown(TokenReason::ServerError { status: 502 }), at(4), 0.5);
+    assert!(matches!(decide(&plan, &record, LAG, at(5)), TokenDecision::Halt(HaltKind::OutcomeUnknown, _)));
 }
 
 #[test]
