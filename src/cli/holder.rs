@@ -33,6 +33,17 @@ pub enum Turn {
     Theirs(Box<Status>),
 }
 
+/// Why the vault is not open to us.
+pub enum Closed {
+    /// Somebody else owns it.
+    Owned {
+        /// Who, as the lock file says.
+        holder: String,
+    },
+    /// It cannot be read; why was said on standard error.
+    Refused(Exit),
+}
+
 /// Why nothing came of asking.
 enum Failure {
     /// Nobody is there, or nobody answers.
@@ -51,13 +62,10 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
     let vault = &loaded.plan.vault.path;
     let mut heard = Instant::now();
     loop {
-        let holder = match open(loaded) {
+        let holder = match open(loaded).await {
             Ok(opened) => return Ok(Turn::Ours(Box::new(opened))),
-            Err(VaultReason::Owned { holder }) => holder,
-            Err(reason) => {
-                complain(&reason.into());
-                return Err(Exit::BadConfig);
-            }
+            Err(Closed::Owned { holder }) => holder,
+            Err(Closed::Refused(exit)) => return Err(exit),
         };
         match post(vault, route, order).await {
             Ok(status) => return Ok(Turn::Theirs(Box::new(status))),
@@ -77,13 +85,19 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
     }
 }
 
-/// Opens the vault, and says what somebody should know of its place.
+/// Opens the vault, and says what somebody should know of its place. Blocks while it reads: nothing else goes on yet.
 ///
 /// # Errors
-/// When somebody else owns it, or when it cannot be read.
-pub fn open(loaded: &Loaded) -> Result<(Vault, Contents), VaultReason> {
+/// When somebody else owns it; or when it cannot be read, which has been said then.
+pub async fn open(loaded: &Loaded) -> Result<(Vault, Contents), Closed> {
     let path = &loaded.plan.vault.path;
-    let opened = Vault::open(path).map_err(|error| error.0)?;
+    let opened = Vault::open(path).map_err(|error| match error.0 {
+        VaultReason::Owned { holder } => Closed::Owned { holder },
+        reason => {
+            complain(&reason.into());
+            Closed::Refused(Exit::BadConfig)
+        }
+    })?;
     for finding in vault::examine(path) {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         tracing::warn!("{} {}", message.what, message.remedy);

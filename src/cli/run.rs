@@ -7,10 +7,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Agent, Ending, Mode, Report};
-use crate::cli::holder::open;
-use crate::cli::place::{Loaded, complain, render};
+use crate::cli::holder::{Closed, open};
+use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
-use crate::reason::VaultReason;
 use crate::time::SystemClock;
 use crate::vault::{Contents, Vault};
 
@@ -60,7 +59,7 @@ async fn own(
 ) -> Result<(Loaded, (Vault, Contents)), Exit> {
     let mut stood_by = false;
     loop {
-        match open(&loaded) {
+        match open(&loaded).await {
             Ok(opened) if !stood_by => return Ok((loaded, opened)),
             Ok(opened) => {
                 stood_by = false;
@@ -73,15 +72,12 @@ async fn own(
                 }
                 continue;
             }
-            Err(VaultReason::Owned { holder }) if !stood_by => {
+            Err(Closed::Owned { holder }) if !stood_by => {
                 tracing::info!("ready: standing by, {holder} owns the vault");
                 stood_by = true;
             }
-            Err(VaultReason::Owned { .. }) => {}
-            Err(reason) => {
-                complain(&reason.into());
-                return Err(Exit::BadConfig);
-            }
+            Err(Closed::Owned { .. }) => {}
+            Err(Closed::Refused(exit)) => return Err(exit),
         }
         tokio::select! {
             () = signals.stop() => return Err(Exit::Fine),
