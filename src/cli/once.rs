@@ -58,7 +58,7 @@ pub fn refuse_unknown(loaded: &Loaded, name: &str) -> Option<Exit> {
     }
     let known = loaded.plan.credentials.iter().map(|credential| &*credential.name);
     complain(&AgentReason::NoSuchCredential { name: name.to_owned(), nearest: nearest(name, known) }.into());
-    Some(Exit::Failed)
+    Some(Exit::Usage)
 }
 
 /// A pass of our own; `None` when it was stopped.
