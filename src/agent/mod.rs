@@ -26,6 +26,7 @@ use crate::config::plan::{CredentialPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
+use crate::failpoint::failpoint;
 use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
 use crate::messages::{self, About};
@@ -441,6 +442,7 @@ impl Agent {
                 let mut events = Vec::new();
                 let Some(room) = self.rooms.get_mut(&name) else { return };
                 let changes = room.delivered(results, now, &mut events);
+                failpoint!("before-mark");
                 if !changes.is_empty() {
                     self.shared.vault.commit_soon(changes);
                 }

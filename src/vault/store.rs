@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
+use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -257,6 +258,7 @@ impl Store {
     fn commit_together(&mut self, groups: &[Vec<Change>]) -> Result<Vec<Result<(), VaultError>>, VaultError> {
         let path = self.path.clone();
         let named = |error: rusqlite::Error| diagnose(&path, &error);
+        failpoint::vault_commit().map_err(named)?;
         let mut transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(named)?;
         let mut results = Vec::with_capacity(groups.len());
@@ -270,6 +272,9 @@ impl Store {
             });
         }
         transaction.commit().map_err(named)?;
+        failpoint!("after-mark" if groups.iter().flatten().any(
+            |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
+        ));
         Ok(results)
     }
 }
