@@ -97,20 +97,26 @@ impl Flight {
         };
 
         failpoint!("before-marker");
-        // The marker is durable before the request leaves. This also proves that the vault can be written.
+        // The marker is durable before the request leaves. This also proves that the vault can be written. What is
+        // sent is known as seen from here on, even if an earlier note of it was not taken.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.to_string();
         record.begin(clock.now());
-        if let Err(error) = self.shared.vault.commit(vec![Change::Record(Box::new(record.clone()))]).await {
+        let token = match self.plan.grant {
+            Grant::RefreshToken { .. } => record.token_to_send().cloned(),
+            Grant::ClientCredentials => None,
+        };
+        let mut marker = vec![Change::Record(Box::new(record.clone()))];
+        marker.extend(token.as_ref().map(|token| {
+            let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
+            Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
+        }));
+        if let Err(error) = self.shared.vault.commit(marker).await {
             return grounded(error.0.into());
         }
         failpoint!("after-marker");
 
         let sent_at = clock.now();
-        let token = match self.plan.grant {
-            Grant::RefreshToken { .. } => record.token_to_send().cloned(),
-            Grant::ClientCredentials => None,
-        };
         let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         failpoint!("answer-read");
         let now = clock.now();
