@@ -180,9 +180,9 @@ pub fn credential_state(plan: Option<&CredentialPlan>, record: Option<&Record>, 
     let dies = record.access.as_ref().map(|grant| grant.expires_at);
     match (&record.state, dies) {
         (state, _) if state.halt.is_some() => CredentialState::Halted,
-        (_, None) => CredentialState::Waiting,
         (_, Some(dies)) if dies <= now => CredentialState::Expired,
         (state, _) if state.lost.is_some() => CredentialState::Uncertain,
+        (_, None) => CredentialState::Waiting,
         (state, _) if state.failures > 0 => CredentialState::Failing,
         _ => CredentialState::Active,
     }
