@@ -108,6 +108,8 @@ struct Active {
     tried: bool,
     told_expired: bool,
     seed_problem: Option<Reason>,
+    /// A seed came while a request was under way: it is read again when that has landed.
+    seed_unread: bool,
     /// What comes after the request that is under way.
     next: Option<Next>,
 }
@@ -129,6 +131,7 @@ impl Active {
             tried: false,
             told_expired: false,
             seed_problem: None,
+            seed_unread: false,
             next: None,
         }
     }
@@ -510,14 +513,24 @@ impl Agent {
             self.tell_settled(id, settled, since);
         }
         match next {
-            Some(Next::Stop) => self.deactivate(id),
+            Some(Next::Stop) => {
+                self.deactivate(id);
+                self.read_orphaned_seeds();
+            }
             Some(Next::Replace(plan)) => {
                 let name = Arc::clone(&plan.name);
                 self.replace_now(id, plan);
                 self.retarget();
                 self.read_seeds([name]);
             }
-            None => self.consider(id),
+            None => {
+                if let Some(active) = self.active.get_mut(&id).filter(|active| active.seed_unread) {
+                    active.seed_unread = false;
+                    let name = Arc::clone(&active.plan.name);
+                    self.read_seeds([name]);
+                }
+                self.consider(id);
+            }
         }
     }
 
@@ -601,8 +614,9 @@ impl Agent {
 
     fn configured(&mut self, id: RecordId, configured: &str) {
         let Some(record) = self.records.get_mut(&id) else { return };
+        // Without a fingerprint it is about the seed, and another seed is what helps.
         let other = |halt: &crate::credential::record::Halt| {
-            halt.kind == HaltKind::Misconfigured && halt.configured.as_deref() != Some(configured)
+            halt.kind == HaltKind::Misconfigured && halt.configured.as_deref().is_some_and(|then| then != configured)
         };
         if record.state.halt.as_ref().is_some_and(other) {
             tracing::info!(credential = %record.name, "its configuration changed: trying again");

@@ -86,6 +86,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoRefreshToken,
         SeedRefused { code: "invalid_grant" },
         SharedSeed { owner: "a" },
+        OtherClientsSeed { client_id: "app" },
         Crashed,
     ));
     reasons.extend(samples!(VaultReason:
