@@ -98,9 +98,14 @@ impl Bench {
         Output { code: exit.code(), stdout: sidecar.stdout.text(), stderr: sidecar.stderr.text() }
     }
 
+    /// Starts a command and does not wait for it.
+    pub fn spawn(&self, arguments: &[&str]) -> Sidecar {
+        Sidecar::spawn(self.command(arguments))
+    }
+
     /// Starts the agent.
     pub fn spawn_run(&self) -> Sidecar {
-        Sidecar::spawn(self.command(&["run"]))
+        self.spawn(&["run"])
     }
 
     /// Starts the agent and waits until it says that it is ready.
@@ -157,6 +162,11 @@ impl Sidecar {
         if self.is_running() {
             kill_process(Pid::from_child(&self.child), signal).unwrap();
         }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to end (SIGTERM).
