@@ -49,6 +49,9 @@ impl Scene {
 database  = "{}"
 cache_lag = "0s"
 
+[defaults]
+backoff = {{ min = "100ms", max = "1s" }}
+
 [[notify]]
 type  = "pushplus"
 token = {{ env = "PUSHPLUS_TOKEN" }}
@@ -69,7 +72,6 @@ token_url     = "{}"
 client_id     = "{client}"
 refresh_token = {{ file = "{}" }}
 channels      = [{channel}]
-backoff       = {{ min = "100ms", max = "1s" }}
 {more}
 "#,
             self.endpoint.url(),
