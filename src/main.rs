@@ -9,6 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    one_api_sidecar::failpoint::setup();
     log(if arguments.is_agent() { "info" } else { "warn" });
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -367,6 +367,11 @@ pub enum TokenReason {
         /// The credential that owns it.
         owner: String,
     },
+    /// The configured refresh token was used in the name of another client before.
+    OtherClientsSeed {
+        /// The client's identifier; empty where the service has none.
+        client_id: String,
+    },
     /// The refresh stopped in the middle of our own code.
     Crashed,
     /// Half of the access token's life is shorter than the gateway's cache lag.

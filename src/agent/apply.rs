@@ -9,7 +9,7 @@ use crate::agent::{Active, Agent, Mode, Next, Rejected, Report, refresh, seeds};
 use crate::channel::ownership::Adoption;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId};
+use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State};
 use crate::finding::Severity;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
@@ -105,6 +105,12 @@ impl Agent {
     fn start_credential(&mut self, name: &Arc<str>) {
         let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() else { return };
         match self.record_named(&plan) {
+            // Removed and added again while its request is under way: a second one would spend the same token.
+            Some(id) if self.active.contains_key(&id) => {
+                if let Some(active) = self.active.get_mut(&id) {
+                    active.next = Some(Next::Replace(plan));
+                }
+            }
             Some(id) => self.activate(id, &plan),
             // Without a name the seed may still tell whose record it is.
             None if seeds::source(&plan).is_some() => {}
@@ -147,12 +153,6 @@ impl Agent {
             self.start_credential(&plan.name);
             return;
         }
-        if let Some(record) = self.records.get(&id)
-            && record.state.token_url != plan.endpoint.url.as_str()
-            && record.refresh_token.is_some()
-        {
-            tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
-        }
         self.deactivate(id);
         self.activate(id, &plan);
     }
@@ -163,12 +163,28 @@ impl Agent {
         self.active.insert(id, Active::new(plan));
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
+        if record.state.token_url != plan.endpoint.url.as_str() && record.refresh_token.is_some() {
+            tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
+        }
         if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {
             self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
             self.tell_settled(id, settled, None);
+        } else {
+            self.tell_again(id);
         }
         self.check_configured(id);
         self.consider(id);
+    }
+
+    /// Tells what stands: the program may have died before people heard of it. Who knows is not told twice.
+    fn tell_again(&mut self, id: RecordId) {
+        let Some(record) = self.records.get(&id) else { return };
+        let (topic, reason) = match &record.state {
+            State { halt: Some(halt), .. } => (Topic::Halted, Some(halt.reason.clone())),
+            State { lost: Some(_), last_error, .. } => (Topic::Uncertain, last_error.clone()),
+            _ => return,
+        };
+        self.courier.tell(&Event { reason, ..self.about(id, topic) });
     }
 
     pub(super) fn deactivate(&mut self, id: RecordId) {
@@ -199,8 +215,9 @@ impl Agent {
 
     pub(super) fn configured(&mut self, id: RecordId, configured: &str) {
         let Some(record) = self.records.get_mut(&id) else { return };
-        let other =
-            |halt: &Halt| halt.kind == HaltKind::Misconfigured && halt.configured.as_deref() != Some(configured);
+        let other = |halt: &Halt| {
+            halt.kind == HaltKind::Misconfigured && halt.configured.as_deref().is_some_and(|then| then != configured)
+        };
         if record.state.halt.as_ref().is_some_and(other) {
             tracing::info!(credential = %record.name, "its configuration changed: trying again");
             record.revive();

@@ -15,6 +15,7 @@ use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayKind, GatewayPla
 use crate::config::template::Template;
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::record::{Record, RecordId};
+use crate::failpoint::failpoint;
 use crate::gateway::kind::supports;
 use crate::gateway::thread::GatewayHandle;
 use crate::gateway::{GatewayError, Publication, Published};
@@ -203,7 +204,9 @@ impl DeliveryOrder {
             return self.deliveries.into_iter().map(|delivery| (delivery, Err(failed.clone()))).collect();
         }
         let publications = self.deliveries.iter().map(|delivery| delivery.publication.clone()).collect();
+        failpoint!("before-publish");
         let results = self.handle.publish(publications).await;
+        failpoint!("after-publish");
         self.deliveries.into_iter().zip(results).collect()
     }
 }

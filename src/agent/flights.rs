@@ -114,14 +114,24 @@ impl Agent {
             self.tell_settled(id, settled, since);
         }
         match next {
-            Some(Next::Stop) => self.deactivate(id),
+            Some(Next::Stop) => {
+                self.deactivate(id);
+                self.read_orphaned_seeds();
+            }
             Some(Next::Replace(plan)) => {
                 let name = Arc::clone(&plan.name);
                 self.replace_now(id, plan);
                 self.retarget();
                 self.read_seeds([name]);
             }
-            None => self.consider(id),
+            None => {
+                if let Some(active) = self.active.get_mut(&id).filter(|active| active.seed_unread) {
+                    active.seed_unread = false;
+                    let name = Arc::clone(&active.plan.name);
+                    self.read_seeds([name]);
+                }
+                self.consider(id);
+            }
         }
     }
 

@@ -123,6 +123,8 @@ struct Active {
     told_expired: bool,
     told_short: bool,
     seed_problem: Option<Reason>,
+    /// A seed came while a request was under way: it is read again when that has landed.
+    seed_unread: bool,
     /// What comes after the request that is under way.
     next: Option<Next>,
 }
@@ -144,6 +146,7 @@ impl Active {
             told_expired: false,
             told_short: false,
             seed_problem: None,
+            seed_unread: false,
             next: None,
         }
     }

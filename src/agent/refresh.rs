@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::record::{HaltKind, Outcome, Record, RecordId, Settled};
+use crate::failpoint::failpoint;
 use crate::oauth::{client, request};
 use crate::reason::{Reason, SecretReason, TokenReason, VaultReason};
 use crate::secret::{Secret, SecretSource, Values};
@@ -95,20 +96,29 @@ impl Flight {
             Err(reason) => return grounded(reason.into()),
         };
 
-        // The marker is durable before the request leaves. This also proves that the vault can be written.
+        failpoint!("before-marker");
+        // The marker is durable before the request leaves. This also proves that the vault can be written. What is
+        // sent is known as seen from here on, even if an earlier note of it was not taken.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.to_string();
         record.begin(clock.now());
-        if let Err(error) = self.shared.vault.commit(vec![Change::Record(Box::new(record.clone()))]).await {
-            return grounded(error.0.into());
-        }
-
-        let sent_at = clock.now();
         let token = match self.plan.grant {
             Grant::RefreshToken { .. } => record.token_to_send().cloned(),
             Grant::ClientCredentials => None,
         };
+        let mut marker = vec![Change::Record(Box::new(record.clone()))];
+        marker.extend(token.as_ref().map(|token| {
+            let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
+            Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
+        }));
+        if let Err(error) = self.shared.vault.commit(marker).await {
+            return grounded(error.0.into());
+        }
+        failpoint!("after-marker");
+
+        let sent_at = clock.now();
         let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
+        failpoint!("answer-read");
         let now = clock.now();
         report(FlightReport::Answered { pause: pause(&outcome) });
         let mut settled = record.settle(&self.plan, outcome, now, fastrand::f64());
@@ -133,6 +143,7 @@ impl Flight {
         let now = self.shared.clock.now();
         let changes = landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
         let mut told = false;
+        failpoint!("before-vault-commit");
         while let Err(error) = self.shared.vault.commit(changes.clone()).await {
             if !told {
                 report(FlightReport::VaultTrouble(error.0));
@@ -140,6 +151,7 @@ impl Flight {
             }
             tokio::time::sleep(COMMIT_AGAIN).await;
         }
+        failpoint!("after-vault-commit");
         let took = now.since(sent_at);
         let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took };
         report(FlightReport::Settled(Box::new(landing)));

@@ -8,6 +8,7 @@ use crate::agent::deliver::{Delivery, Room, Seen};
 use crate::agent::{Agent, Report};
 use crate::config::plan::{CredentialPlan, GatewayPlan};
 use crate::credential::record::RecordId;
+use crate::failpoint::failpoint;
 use crate::gateway::{GatewayError, Published};
 use crate::time::Timestamp;
 
@@ -91,6 +92,7 @@ impl Agent {
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
         let changes = room.delivered(results, now, &mut events);
+        failpoint!("before-mark");
         if !changes.is_empty() {
             self.shared.vault.commit_soon(changes);
         }

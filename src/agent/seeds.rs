@@ -2,14 +2,15 @@
 //!
 //! A record is found by its credential's name and client, else by any refresh token it ever had, if no credential of
 //! the config bears its name any more (the credential was renamed). A seed that was seen before is ignored: a
-//! reverted `.env` brings back a spent one. A never-seen one is tried first.
+//! reverted `.env` brings back a spent one. A never-seen one is tried first. One that another record has seen is not sent,
+//! unless that record is out of work and never got an answer: whoever mistypes a `client_id` may correct it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::agent::{Active, Agent, Report};
+use crate::agent::{Active, Agent, Next, Report};
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
@@ -28,6 +29,13 @@ struct KnownSeed {
     seed: Secret,
     fingerprint: Fingerprint,
     seen_by: Vec<RecordId>,
+}
+
+/// What is to be noted in the vault when all seeds were given to their records.
+#[derive(Default)]
+struct Notes {
+    touched: BTreeSet<RecordId>,
+    taken: HashMap<Fingerprint, RecordId>,
 }
 
 /// The seed's source of a credential, if it has one.
@@ -108,71 +116,110 @@ impl Agent {
     /// Gives each seed to its record; makes the records that are missing.
     pub(super) fn take_seeds(&mut self, seeds: Vec<SeedRead>) {
         self.seeds_underway -= 1;
-        let mut changes = Vec::new();
-        let mut fresh = HashMap::new();
+        let mut notes = Notes::default();
         for SeedRead { name, seed } in seeds {
             // The config may have changed meanwhile.
-            let Some(plan) = self.plan.credential(&name).cloned() else { continue };
-            if !plan.enabled {
+            let Some(plan) = self.plan.credential(&name).filter(|plan| plan.enabled).cloned() else { continue };
+            // While the credential's former client has a request under way; read again when that has landed.
+            if self.by_name.get(&name).is_some_and(|id| self.is_leaving(*id)) {
                 continue;
             }
             match seed {
-                Ok(seed) => self.take_seed(&plan, seed, &mut fresh, &mut changes),
-                Err(reason) => self.seed_is_missing(&plan, reason, &mut changes),
+                Ok(seed) => self.take_seed(&plan, seed, &mut notes),
+                Err(reason) => self.seed_is_missing(&plan, reason, &mut notes),
             }
         }
+        // As the records stand now; in order before any attempt marker: the vault's thread commits first what came
+        // first.
+        let records = notes.touched.iter().filter_map(|id| self.records.get(id));
+        let mut changes: Vec<Change> = records.map(|record| Change::Record(Box::new(record.clone()))).collect();
+        let (kind, at) = (FingerprintKind::RefreshToken, self.now());
+        changes.extend(notes.taken.iter().map(|(fingerprint, record)| Change::Seen {
+            record: *record,
+            kind,
+            fingerprint: *fingerprint,
+            at,
+        }));
         if !changes.is_empty() {
-            // In order before any attempt marker: the vault's thread commits first what came first.
             self.shared.vault.commit_soon(changes);
         }
         self.retarget();
     }
 
-    fn take_seed(
-        &mut self,
-        plan: &Arc<CredentialPlan>,
-        known: KnownSeed,
-        fresh: &mut HashMap<Fingerprint, RecordId>,
-        changes: &mut Vec<Change>,
-    ) {
+    fn take_seed(&mut self, plan: &Arc<CredentialPlan>, known: KnownSeed, notes: &mut Notes) {
         let KnownSeed { seed, fingerprint, mut seen_by } = known;
-        seen_by.extend(fresh.get(&fingerprint));
-        let id = match self.by_name.get(&plan.name) {
-            Some(id) => *id,
-            None => self.record_for(plan, &seen_by, changes),
-        };
-        let now = self.now();
-        let Some(record) = self.records.get_mut(&id) else { return };
-        let mine = seen_by.contains(&id)
-            || [&record.refresh_token, &record.candidate].iter().any(|token| token.as_ref() == Some(&seed));
-        let other = seen_by.iter().find(|other| **other != id && self.active.contains_key(other)).copied();
-        if let Some(active) = self.active.get_mut(&id) {
-            active.seed_problem = None;
-        }
-        if !mine && let Some(other) = other {
-            // The owner goes on; this one must not send what the other may have spent.
-            let owner = self.records.get(&other).map(|record| record.name.clone()).unwrap_or_default();
-            if let Some(record) = self.records.get_mut(&id)
-                && record.state.halt.is_none()
-                && record.token_to_send().is_none()
-            {
-                self.halt(id, HaltKind::Misconfigured, TokenReason::SharedSeed { owner });
-            }
+        seen_by.extend(notes.taken.get(&fingerprint));
+        if seen_by.iter().any(|id| self.is_leaving(*id)) {
+            // A renamed credential whose request is still under way; read again when that has landed.
             return;
         }
-        if !mine && !self.active.get(&id).is_some_and(|active| active.in_flight) {
-            record.take_seed(seed);
-            fresh.insert(fingerprint, id);
-            changes.push(Change::Record(Box::new(record.clone())));
-            changes.push(Change::Seen { record: id, kind: FingerprintKind::RefreshToken, fingerprint, at: now });
+        let mut id = match self.by_name.get(&plan.name) {
+            Some(id) => *id,
+            None => self.record_for(plan, &seen_by, notes),
+        };
+        let Some(active) = self.active.get_mut(&id) else { return };
+        active.seed_problem = None;
+        let in_flight = active.in_flight;
+        let Some(record) = self.records.get(&id) else { return };
+        let held = [&record.refresh_token, &record.candidate].iter().any(|token| token.as_ref() == Some(&seed));
+        if held || seen_by.contains(&id) {
+            return self.consider(id);
+        }
+        let is_empty = record.state.generation == 0 && record.token_to_send().is_none();
+        if is_empty && let Some(renamed) = self.renamed(plan, &seen_by) {
+            // The credential was halted because its seed was another's, who has left since: it follows after all.
+            self.swap_names(id, renamed, notes);
+            self.deactivate(id);
+            self.activate(renamed, plan);
+            id = renamed;
+        } else if let Some(reason) = self.refuse_seed(plan, &seen_by) {
+            let state = self.records.get(&id).map(|record| &record.state);
+            if is_empty && state.is_some_and(|state| state.halt.is_none()) {
+                self.halt(id, HaltKind::Misconfigured, reason);
+            }
+            return;
+        } else if in_flight {
+            if let Some(active) = self.active.get_mut(&id) {
+                active.seed_unread = true;
+            }
+            return;
+        } else {
+            // Whoever had it never got an answer for it, and is gone: only one record may send it.
+            for owner in &seen_by {
+                let Some(owner) = self.records.get_mut(owner) else { continue };
+                owner.refresh_token.take_if(|token| *token == seed);
+                owner.candidate.take_if(|token| *token == seed);
+                notes.touched.insert(owner.id);
+            }
+            if let Some(record) = self.records.get_mut(&id) {
+                record.take_seed(seed);
+            }
+            notes.touched.insert(id);
+            notes.taken.insert(fingerprint, id);
         }
         self.consider(id);
     }
 
-    fn seed_is_missing(&mut self, plan: &Arc<CredentialPlan>, reason: Reason, changes: &mut Vec<Change>) {
+    /// Why a seed that other records have seen must not be sent for this credential. The vault knows it to be spent,
+    /// or cannot know that it is not: one that brought an answer under another client, or that somebody else uses.
+    fn refuse_seed(&self, plan: &CredentialPlan, seen_by: &[RecordId]) -> Option<TokenReason> {
+        let owners = || seen_by.iter().filter_map(|id| self.records.get(id));
+        let shared = |owner: &Record| TokenReason::SharedSeed { owner: owner.name.clone() };
+        if let Some(owner) = owners().find(|owner| self.active.contains_key(&owner.id)) {
+            return Some(shared(owner));
+        }
+        let owner = owners().find(|owner| owner.state.generation > 0)?;
+        Some(if owner.client == ClientIdentity::of(plan) {
+            shared(owner)
+        } else {
+            TokenReason::OtherClientsSeed { client_id: owner.client.client_id.clone() }
+        })
+    }
+
+    fn seed_is_missing(&mut self, plan: &Arc<CredentialPlan>, reason: Reason, notes: &mut Notes) {
         let id = match self.by_name.get(&plan.name) {
             Some(id) => *id,
-            None => self.record_for(plan, &[], changes),
+            None => self.record_for(plan, &[], notes),
         };
         let Some(active) = self.active.get_mut(&id) else { return };
         let news = active.seed_problem.as_ref() != Some(&reason);
@@ -181,7 +228,7 @@ impl Agent {
         // It does not matter while the vault holds what is needed.
         if record.token_to_send().is_none() && news {
             record.state.last_error = Some(reason.clone());
-            changes.push(Change::Record(Box::new(record.clone())));
+            notes.touched.insert(id);
             let missing = reason.clone();
             let reason = self.words(&reason, &plan.name);
             tracing::warn!(credential = %plan.name, reason, "the refresh token cannot be read");
@@ -192,33 +239,56 @@ impl Agent {
     }
 
     /// The record of a credential that has none of its own: a renamed one's, else a new one.
-    fn record_for(&mut self, plan: &Arc<CredentialPlan>, seen_by: &[RecordId], changes: &mut Vec<Change>) -> RecordId {
-        let client = ClientIdentity::of(plan);
-        let renamed = seen_by.iter().copied().find(|id| {
-            !self.active.contains_key(id)
-                && self.records.get(id).is_some_and(|record| {
-                    record.client == client && self.plan.credential(&record.name).is_none_or(|plan| !plan.enabled)
-                })
-        });
-        let id = match renamed {
+    fn record_for(&mut self, plan: &Arc<CredentialPlan>, seen_by: &[RecordId], notes: &mut Notes) -> RecordId {
+        let id = match self.renamed(plan, seen_by) {
             Some(id) => {
                 if let Some(record) = self.records.get_mut(&id) {
                     tracing::info!(from = %record.name, to = %plan.name, "the credential was renamed; its record follows");
                     record.name = plan.name.to_string();
-                    changes.push(Change::Record(Box::new(record.clone())));
                 }
                 id
             }
             None => {
                 let id = self.new_id();
-                let record = Record::new(id, plan);
-                changes.push(Change::Record(Box::new(record.clone())));
-                self.records.insert(id, record);
+                self.records.insert(id, Record::new(id, plan));
                 id
             }
         };
+        notes.touched.insert(id);
         self.activate(id, plan);
         id
+    }
+
+    /// The record among these that a credential may take over: its client's, and no enabled credential bears its name.
+    fn renamed(&self, plan: &CredentialPlan, seen_by: &[RecordId]) -> Option<RecordId> {
+        let client = ClientIdentity::of(plan);
+        seen_by.iter().copied().find(|id| {
+            !self.active.contains_key(id)
+                && self.records.get(id).is_some_and(|record| {
+                    record.client == client && self.plan.credential(&record.name).is_none_or(|plan| !plan.enabled)
+                })
+        })
+    }
+
+    fn swap_names(&mut self, one: RecordId, other: RecordId, notes: &mut Notes) {
+        if let [Some(one), Some(other)] = self.records.get_disjoint_mut([&one, &other]) {
+            tracing::info!(from = %other.name, to = %one.name, "the credential was renamed; its record follows");
+            std::mem::swap(&mut one.name, &mut other.name);
+        }
+        notes.touched.extend([one, other]);
+    }
+
+    /// Whether a record's credential is gone from the config while its request is under way.
+    fn is_leaving(&self, id: RecordId) -> bool {
+        self.active.get(&id).is_some_and(|active| matches!(active.next, Some(Next::Stop)))
+    }
+
+    /// Reads the seeds of credentials that have no record yet: one that left may be theirs.
+    pub(super) fn read_orphaned_seeds(&mut self) {
+        let enabled = self.plan.credentials.iter().filter(|plan| plan.enabled);
+        let names: Vec<Arc<str>> =
+            enabled.map(|plan| &plan.name).filter(|name| !self.by_name.contains_key(*name)).cloned().collect();
+        self.read_seeds(names);
     }
 
     /// The record that bears a credential's name and belongs to its client.

@@ -125,8 +125,11 @@ pub struct State {
     pub jitter: u16,
     /// When the last refresh succeeded.
     pub refreshed_at: Option<Timestamp>,
-    /// Learned from answers: does a refresh invalidate the refresh token that was sent?
+    /// Learned from answers: does a refresh invalidate the refresh token that was sent? A server that did so once may
+    /// do so again, even if not every answer brings a new one.
     pub rotates: Option<bool>,
+    /// The refresh token was refused: after a seed that is refused too there is nothing to go on with.
+    pub refused: bool,
     /// When the refresh token came.
     pub refresh_token_at: Option<Timestamp>,
     /// When the refresh token itself dies, where the server says so.
@@ -354,7 +357,9 @@ impl Record {
     /// A returned refresh token replaces the one that was sent (RFC 6749 §6).
     fn rotate(&mut self, attempt: Attempt, successor: Secret, dies: Option<Timestamp>, now: Timestamp) {
         let sent = if attempt.candidate { self.candidate.take() } else { self.refresh_token.take() };
-        self.state.rotates = Some(sent.as_ref() != Some(&successor));
+        let rotated = sent.as_ref() != Some(&successor);
+        self.state.rotates = Some(rotated || self.state.rotates == Some(true));
+        self.state.refused = false;
         self.refresh_token = Some(successor);
         self.state.refresh_token_at = Some(now);
         self.state.refresh_token_expires_at = dies;
@@ -370,7 +375,7 @@ impl Record {
                 self.state.refresh_token_at = Some(now);
                 self.state.refresh_token_expires_at = None;
             }
-            self.state.rotates = Some(false);
+            self.state.rotates.get_or_insert(false);
         }
         self.access = Some(grant);
         self.state = State {
@@ -379,6 +384,7 @@ impl Record {
             refreshed_at: Some(now),
             lost: None,
             halt: None,
+            refused: false,
             failures: 0,
             failing_since: None,
             last_error: None,
@@ -420,13 +426,15 @@ impl Record {
             if lost.is_some() {
                 self.state.lost = None;
             }
-            if self.refresh_token.is_some() {
+            if self.refresh_token.is_some() && !self.state.refused {
                 self.state.last_error = Some(TokenReason::SeedRefused { code }.into());
                 self.state.not_before = None;
                 return Settled::SeedRefused;
             }
+        } else {
+            self.state.refused = true;
         }
-        match lost {
+        match lost.or(self.state.lost) {
             Some(lost) => {
                 let reason = TokenReason::OutcomeUnknown { lost_at: lost.at, code: Some(code) };
                 self.halt(HaltKind::OutcomeUnknown, reason, now)

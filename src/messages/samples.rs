@@ -87,6 +87,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         SeedRefused { code: "invalid_grant" },
         SharedSeed { owner: "a" },
         ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
+        OtherClientsSeed { client_id: "app" },
         Crashed,
     ));
     reasons.extend(samples!(VaultReason:

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use crate::config::plan::{CredentialPlan, Method};
 use crate::credential::record::Outcome;
+use crate::failpoint::failpoint;
 use crate::oauth::request::{self, TokenRequest};
 use crate::oauth::response::{self, Response};
 use crate::reason::TokenReason;
@@ -36,6 +37,7 @@ pub async fn refresh(
         Err(error) => return not_sent(error.to_string()),
     };
     let sent_at = clock.now();
+    failpoint!("before-connect");
     match send(&client, request, plan).await {
         Ok(mut response) => {
             response.sent_at = sent_at;
@@ -63,6 +65,7 @@ async fn send(client: &reqwest::Client, request: TokenRequest, plan: &Credential
         .timeout(plan.endpoint.timeout)
         .send()
         .await?;
+    failpoint!("answer-begun");
     let mut response = Response {
         status: answer.status().as_u16(),
         content_type: header(answer.headers(), CONTENT_TYPE),

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
+use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -27,8 +28,9 @@ const APPLICATION_ID: i64 = 0x4F41_5053;
 const SCHEMA: i64 = 1;
 /// First byte of a secret that is stored as it is.
 const PLAIN: u8 = 0;
-/// Fingerprints of each kind that are kept for a record.
-const FINGERPRINTS_KEPT: i64 = 1000;
+/// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
+/// thousand rotations ago is still configured, and must not look never seen after the next start.
+const KEYS_KEPT: i64 = 1000;
 /// Events that are kept.
 const EVENTS_KEPT: i64 = 1000;
 
@@ -257,6 +259,7 @@ impl Store {
     fn commit_together(&mut self, groups: &[Vec<Change>]) -> Result<Vec<Result<(), VaultError>>, VaultError> {
         let path = self.path.clone();
         let named = |error: rusqlite::Error| diagnose(&path, &error);
+        failpoint::vault_commit().map_err(named)?;
         let mut transaction =
             self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(named)?;
         let mut results = Vec::with_capacity(groups.len());
@@ -270,6 +273,9 @@ impl Store {
             });
         }
         transaction.commit().map_err(named)?;
+        failpoint!("after-mark" if groups.iter().flatten().any(
+            |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
+        ));
         Ok(results)
     }
 }
@@ -299,12 +305,14 @@ fn apply(connection: &Connection, change: &Change) -> Result<(), Failure> {
             connection
                 .prepare_cached("INSERT OR REPLACE INTO fingerprint (kind, mac, record, at) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![number(*kind), fingerprint.0, record.0, at.as_millis()])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-                     (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
-                )?
-                .execute(params![record.0, number(*kind), FINGERPRINTS_KEPT])?;
+            if *kind == FingerprintKind::Key {
+                connection
+                    .prepare_cached(
+                        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
+                         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
+                    )?
+                    .execute(params![record.0, number(*kind), KEYS_KEPT])?;
+            }
         }
         Change::Adoption(adoption) => {
             connection
@@ -547,21 +555,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_thousand_fingerprints_are_kept() {
+    fn the_last_thousand_keys_are_known_and_every_refresh_token() {
         let folder = tempfile::tempdir().unwrap();
         let mut store = Store::open(&folder.path().join("vault.db")).unwrap();
-        let make = |n: i64| Change::Seen {
-            record: RecordId(1),
-            kind: FingerprintKind::Key,
-            fingerprint: store.fingerprinter.of_bytes(&n.to_be_bytes()),
-            at: Timestamp::from_millis(n),
-        };
-        let (first, last) =
-            (store.fingerprinter.of_bytes(&0i64.to_be_bytes()), store.fingerprinter.of_bytes(&1099i64.to_be_bytes()));
-        let group: Vec<Change> = (0..1100).map(make).collect();
-        assert_eq!(store.commit(&[group]), [Ok(())]);
-        assert_eq!(store.seen_by(FingerprintKind::Key, first), Ok(vec![]));
-        assert_eq!(store.seen_by(FingerprintKind::Key, last), Ok(vec![RecordId(1)]));
+        let mac = |store: &Store, n: i64| store.fingerprinter.of_bytes(&n.to_be_bytes());
+        for kind in [FingerprintKind::Key, FingerprintKind::RefreshToken] {
+            let make = |n| {
+                let (fingerprint, at) = (mac(&store, n), Timestamp::from_millis(n));
+                Change::Seen { record: RecordId(1), kind, fingerprint, at }
+            };
+            let group: Vec<Change> = (0..1100).map(make).collect();
+            assert_eq!(store.commit(&[group]), [Ok(())]);
+        }
+        let seen = |kind, n| store.seen_by(kind, mac(&store, n)).unwrap();
+        assert_eq!(seen(FingerprintKind::Key, 0), []);
+        assert_eq!(seen(FingerprintKind::Key, 1099), [RecordId(1)]);
+        assert_eq!(seen(FingerprintKind::RefreshToken, 0), [RecordId(1)], "row 16: the seed is still configured");
     }
 
     #[test]

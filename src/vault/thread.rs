@@ -112,6 +112,7 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
     while let Ok(first) = waiting.recv() {
         let mut groups = Vec::new();
         let mut dones = Vec::new();
+        let mut questions = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
         while let Some(request) = next {
@@ -120,10 +121,7 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
                     groups.push(changes);
                     dones.push(done);
                 }
-                Request::SeenBy { kind, fingerprint, answer } => {
-                    // Nobody waits any more: nothing to tell.
-                    let _ = answer.send(store.seen_by(kind, fingerprint));
-                }
+                Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::Close { done } => closing = Some(done),
             }
             next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
@@ -132,6 +130,11 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
             for (done, result) in dones.into_iter().zip(store.commit(&groups)) {
                 let _ = done.send(result);
             }
+        }
+        // After the commits: what was noted before the question is part of the answer.
+        for (kind, fingerprint, answer) in questions {
+            // Nobody waits any more: nothing to tell.
+            let _ = answer.send(store.seen_by(kind, fingerprint));
         }
         if let Some(done) = closing {
             drop(store);

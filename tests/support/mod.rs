@@ -6,6 +6,7 @@ pub mod database;
 pub mod endpoint;
 pub mod gateway;
 pub mod process;
+pub mod scene;
 
 use std::time::{Duration, Instant};
 

@@ -98,7 +98,7 @@ impl Bench {
         Output { code: exit.code(), stdout: sidecar.stdout.text(), stderr: sidecar.stderr.text() }
     }
 
-    /// Starts a command.
+    /// Starts a command and does not wait for it.
     pub fn spawn(&self, arguments: &[&str]) -> Sidecar {
         Sidecar::spawn(self.command(arguments))
     }
@@ -162,6 +162,11 @@ impl Sidecar {
         if self.is_running() {
             kill_process(Pid::from_child(&self.child), signal).unwrap();
         }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Asks it to end (SIGTERM).

@@ -139,6 +139,31 @@ fn row_16_a_new_seed_is_tried_first_and_the_old_one_stays_until_it_succeeded() {
 }
 
 #[test]
+fn row_16_a_refused_seed_does_not_bring_back_a_refresh_token_that_was_refused_before() {
+    let mut record = record();
+    settled(&mut record, lost());
+    let revoked = || refused(ErrorClass::Revoked, "invalid_grant");
+    assert_eq!(settled(&mut record, revoked()), Settled::Halted(HaltKind::OutcomeUnknown));
+    record.take_seed(Secret::new("seed-2"));
+    assert_eq!(settled(&mut record, revoked()), Settled::Halted(HaltKind::OutcomeUnknown));
+    assert_eq!(record.token_to_send(), Some(&Secret::new("refresh-1")), "kept, and not sent");
+
+    record.take_seed(Secret::new("seed-3"));
+    settled(&mut record, answered(Ok(grant(HOUR)), Some("refresh-3")));
+    record.take_seed(Secret::new("seed-4"));
+    assert_eq!(settled(&mut record, revoked()), Settled::SeedRefused, "there is one to go on with again");
+}
+
+#[test]
+fn a_server_that_rotated_once_is_not_trusted_to_keep_the_refresh_token_from_then_on() {
+    let mut record = record();
+    settled(&mut record, answered(Ok(grant(HOUR)), Some("refresh-2")));
+    settled(&mut record, answered(Ok(grant(HOUR)), None));
+    assert_eq!(record.state.rotates, Some(true));
+    assert_eq!(settled(&mut record, lost()), Settled::Lost);
+}
+
+#[test]
 fn a_new_seed_brings_a_halted_credential_back() {
     let mut record = record();
     settled(&mut record, refused(ErrorClass::Revoked, "invalid_grant"));

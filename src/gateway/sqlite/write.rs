@@ -15,6 +15,7 @@ use super::rows;
 use super::trace_of;
 use crate::channel::view::{ChannelView, Status};
 use crate::config::plan::GatewayKind;
+use crate::failpoint::failpoint;
 use crate::gateway::kind::belongs_to_the_gateway;
 use crate::gateway::{Publication, Published, Trace};
 use crate::reason::{ChannelReason, GatewayReason};
@@ -46,6 +47,7 @@ pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Ob
     let wrote = written.iter().any(Result::is_ok);
     if wrote {
         statements.read_back(batch, &written)?;
+        failpoint!("in-gateway-transaction");
         transaction.commit()?;
     } else {
         transaction.rollback()?;

@@ -33,7 +33,11 @@ fn title(headline: &Headline<'_>) -> String {
     match headline.topic {
         Topic::Halted if headline.subjects.len() > 1 => format!("Act: {who} have stopped being refreshed"),
         Topic::Halted => match headline.reason {
-            Some(Reason::Token(TokenReason::Misconfigured { .. } | TokenReason::SharedSeed { .. })) => {
+            Some(Reason::Token(
+                TokenReason::Misconfigured { .. }
+                | TokenReason::SharedSeed { .. }
+                | TokenReason::OtherClientsSeed { .. },
+            )) => {
                 format!("Correct the configuration of {who}")
             }
             _ => format!("Authorize {who} again"),

@@ -116,6 +116,14 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             ),
             "Lower the gateway's `SYNC_FREQUENCY` or switch its memory cache off, and set `cache_lag` in `[gateway]`.",
         ),
+        TokenReason::OtherClientsSeed { client_id } => Message::new(
+            format!(
+                "The configured refresh token was issued to another client (`client_id = \"{client_id}\"`, which \
+                 used it here before); it is never sent in the name of a second one."
+            ),
+            "Log in with the client that is configured now and put that refresh token in place; or put `client_id` \
+             and `grant_type` back, and the credential goes on where it stopped.",
+        ),
         TokenReason::Crashed => Message::new(
             "The refresh stopped because of a fault in the sidecar itself.",
             format!("{GOES_ON} Please report it with the log around this time."),

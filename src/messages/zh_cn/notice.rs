@@ -29,7 +29,11 @@ fn title(headline: &Headline<'_>) -> String {
     let title = match headline.topic {
         Topic::Halted if headline.subjects.len() > 1 => format!("请处理：{who} 已停止刷新"),
         Topic::Halted => match headline.reason {
-            Some(Reason::Token(TokenReason::Misconfigured { .. } | TokenReason::SharedSeed { .. })) => {
+            Some(Reason::Token(
+                TokenReason::Misconfigured { .. }
+                | TokenReason::SharedSeed { .. }
+                | TokenReason::OtherClientsSeed { .. },
+            )) => {
                 format!("请改正 {who} 的配置")
             }
             _ => format!("请重新授权 {who}"),

@@ -102,6 +102,13 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             ),
             "请调低网关的 `SYNC_FREQUENCY` 或关闭其内存缓存，并设置 `[gateway]` 中的 `cache_lag`。",
         ),
+        TokenReason::OtherClientsSeed { client_id } => Message::new(
+            format!(
+                "配置中的刷新令牌是发给另一个客户端的（`client_id = \"{client_id}\"`，这里曾用它刷新过），\
+                 绝不会以第二个客户端的名义发送。"
+            ),
+            "请用现在配置的客户端重新登录，填入得到的刷新令牌；或者改回 `client_id` 和 `grant_type`，凭据会从中断处继续。",
+        ),
         TokenReason::Crashed => {
             Message::new("sidecar 自身出错，这次刷新中断了。", format!("{GOES_ON}请附上这段时间的日志反馈给我们。"))
         }
