@@ -30,7 +30,7 @@ use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
 use crate::messages::{self, About};
 use crate::notify::sender::SendReport;
-use crate::reason::{Reason, TokenReason};
+use crate::reason::{Reason, TokenReason, VaultReason};
 use crate::secret::SecretSource;
 use crate::shape::Problem;
 use crate::time::{Clock, Timestamp};
@@ -159,6 +159,8 @@ pub struct Agent {
     config_watch: Option<ConfigWatch>,
     /// What is wrong with the config file, while the last good plan goes on.
     config_rejected: Option<Reason>,
+    /// What is wrong with the vault, while it does not take what must be durable.
+    vault_trouble: Option<VaultReason>,
 }
 
 impl Agent {
@@ -201,11 +203,17 @@ impl Agent {
             config,
             config_watch: None,
             config_rejected: None,
+            vault_trouble: None,
         };
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
         (diff.notifiers, diff.vault) = (true, false);
+        let doubted = if contents.behind { agent.doubt_all(&plan) } else { Vec::new() };
         agent.apply(plan, &diff);
+        for id in doubted.into_iter().filter(|id| agent.active.contains_key(id)).collect::<Vec<_>>() {
+            let reason = agent.records.get(&id).and_then(|record| record.state.last_error.clone());
+            agent.event(Event { reason, ..agent.about(id, Topic::Uncertain) });
+        }
         agent
     }
 
@@ -430,10 +438,7 @@ impl Agent {
                     }
                 }
             }
-            Report::Flight(id, FlightReport::VaultTrouble(reason)) => {
-                let event = Event { reason: Some(reason.into()), ..self.about(id, Topic::VaultTrouble) };
-                self.event(event);
-            }
+            Report::Flight(_, FlightReport::VaultTrouble(reason)) => self.vault_failed(reason),
             Report::Flight(id, FlightReport::Settled(landing)) => self.landed(id, *landing),
             Report::Seen(name, seen) => self.seen(&name, *seen),
             Report::Delivered(name, results) => {
@@ -485,6 +490,13 @@ impl Agent {
         active.in_flight = false;
         let next = active.next.take();
         let since = self.records.get(&id).and_then(|record| record.state.failing_since);
+        if record.is_some()
+            && let Some(reason) = self.vault_trouble.take()
+        {
+            let event = Event { reason: Some(reason.into()), ..Event::new(now, Topic::Recovered) };
+            self.event(event);
+        }
+        let Some(active) = self.active.get_mut(&id) else { return };
         if let Some(record) = record {
             let refreshed = settled == Some(Settled::Refreshed);
             if refreshed {
@@ -503,6 +515,9 @@ impl Agent {
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
             self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
             tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
+            if let Reason::Vault(reason) = reason {
+                self.vault_failed(reason);
+            }
         }
         if let Some(settled) = settled {
             self.tell_settled(id, settled, since);
@@ -517,6 +532,16 @@ impl Agent {
             }
             None => self.consider(id),
         }
+    }
+
+    /// Tells that the vault does not take what must be durable: once, however many credentials meet it.
+    fn vault_failed(&mut self, reason: VaultReason) {
+        if self.vault_trouble.as_ref() == Some(&reason) {
+            return;
+        }
+        self.vault_trouble = Some(reason.clone());
+        let event = Event { reason: Some(reason.into()), ..Event::new(self.now(), Topic::VaultTrouble) };
+        self.event(event);
     }
 
     /// Tells what a settled refresh means. `since` is when it had begun to fail.

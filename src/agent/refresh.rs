@@ -95,11 +95,12 @@ impl Flight {
             Err(reason) => return grounded(reason.into()),
         };
 
-        // The marker is durable before the request leaves. This also proves that the vault can be written.
+        // The marker is durable before the request leaves, and there is room for the answer.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.to_string();
         record.begin(clock.now());
-        if let Err(error) = self.shared.vault.commit(vec![Change::Record(Box::new(record.clone()))]).await {
+        let marker = departure_changes(&record, self.shared.vault.fingerprinter(), clock.now());
+        if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
             return grounded(error.0.into());
         }
 
@@ -155,6 +156,18 @@ impl Flight {
         let sent = [&self.record.refresh_token, &self.record.candidate, &record.refresh_token];
         (seen.is_empty() && sent.iter().all(|sent| sent.as_ref() != Some(&seed))).then_some(seed)
     }
+}
+
+/// The record with its marker. A seed that is about to be sent is known from now on, even if the note of its coming
+/// was lost to a full disk: once it is spent, nobody must take it for a new one.
+fn departure_changes(record: &Record, fingerprinter: &Fingerprinter, at: Timestamp) -> Vec<Change> {
+    let seed = record.candidate.iter().map(|seed| Change::Seen {
+        record: record.id,
+        kind: FingerprintKind::RefreshToken,
+        fingerprint: fingerprinter.of(seed),
+        at,
+    });
+    std::iter::once(Change::Record(Box::new(record.clone()))).chain(seed).collect()
 }
 
 /// The record, and every secret in it that must be recognised later: its refresh tokens, and the keys it will write.

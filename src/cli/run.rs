@@ -6,10 +6,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Agent, Mode, Report};
-use crate::cli::place::{Loaded, complain, render};
+use crate::cli::place::{Loaded, render};
+use crate::cli::vault::{encryption_key, refused};
 use crate::cli::{ConfigPlace, Exit, block_on};
 use crate::messages;
-use crate::reason::VaultReason;
 use crate::time::SystemClock;
 use crate::vault::{self, Vault};
 
@@ -46,14 +46,8 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
 /// Opens the vault; says what is wrong with it.
 pub fn open(loaded: &Loaded) -> Result<(Vault, vault::Contents), Exit> {
     let path = &loaded.plan.vault.path;
-    let opened = Vault::open(path).map_err(|error| {
-        let exit = match error.0 {
-            VaultReason::Owned { .. } => Exit::Failed,
-            _ => Exit::BadConfig,
-        };
-        complain(&error.0.into());
-        exit
-    })?;
+    let key = encryption_key(loaded.plan.vault.encryption_key.as_ref())?;
+    let opened = Vault::open(path, key.as_ref(), loaded.plan.agent.max_in_flight).map_err(refused)?;
     for finding in vault::examine(path) {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         tracing::warn!("{} {}", message.what, message.remedy);

@@ -13,10 +13,11 @@ use crate::agent::watch;
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::cli::place::complain;
+use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::file::Config;
 use crate::config::plan::{CredentialPlan, Plan};
-use crate::config::resolve::vault_path;
+use crate::config::resolve::{vault_key, vault_path};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
 use crate::finding::Severity;
 use crate::gateway::sqlite::SqliteGateway;
@@ -68,7 +69,15 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         }
         return Ok(Exit::BadConfig);
     };
-    let opened = match Vault::peek(&vault) {
+    let key = match &plan {
+        Some(plan) => plan.vault.encryption_key.clone(),
+        None => vault_key(&Config::parse(&text).0, &directory),
+    };
+    let key = match encryption_key(key.as_ref()) {
+        Ok(key) => key,
+        Err(exit) => return Ok(exit),
+    };
+    let opened = match Vault::peek(&vault, key.as_ref()) {
         Ok((handle, contents)) => Some((handle, contents)),
         Err(error) if matches!(error.0, VaultReason::Missing { .. }) => None,
         Err(error) => {
