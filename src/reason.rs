@@ -374,6 +374,13 @@ pub enum TokenReason {
         /// The server's error code, where it refused the refresh token.
         code: Option<String>,
     },
+    /// Half of the access token's life is shorter than the gateway's cache lag.
+    ShortLived {
+        /// How long it lives.
+        lifetime_seconds: u64,
+        /// The cache lag.
+        lag_seconds: u64,
+    },
 }
 
 /// What can be wrong with the vault.
@@ -634,6 +641,11 @@ pub enum ChannelReason {
         /// The credential that has it.
         owner: String,
     },
+    /// Its gateway is another one's database.
+    SameDatabase {
+        /// The other gateway's name.
+        other: String,
+    },
     /// Given back by `release`.
     Released,
 }
@@ -693,10 +705,5 @@ pub enum AgentReason {
         name: String,
         /// The nearest known name.
         nearest: Option<String>,
-    },
-    /// Two gateways are one database.
-    SameDatabase {
-        /// The other gateway's name.
-        other: String,
     },
 }

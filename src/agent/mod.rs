@@ -5,6 +5,7 @@
 //! gateways' threads, commits on the vault's.
 
 pub mod apply;
+pub mod clock;
 pub mod courier;
 pub mod deliver;
 pub mod queue;
@@ -22,9 +23,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
-use crate::config::plan::{CredentialPlan, Plan, PlanDiff};
-use crate::credential::event::{Event, Topic};
-use crate::credential::policy::{TokenDecision, decide};
+use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
+use crate::credential::event::{ChannelName, Event, Topic};
+use crate::credential::policy::{TokenDecision, decide, is_short_lived};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
@@ -37,6 +38,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::{Change, Contents, Vault};
 
+use clock::{ClockWatch, Parted, spread};
 use courier::Courier;
 use deliver::{Delivery, Room, Seen};
 use queue::Queue;
@@ -106,6 +108,7 @@ struct Active {
     /// A request was made, or tried, in this run.
     tried: bool,
     told_expired: bool,
+    told_short: bool,
     seed_problem: Option<Reason>,
     /// What comes after the request that is under way.
     next: Option<Next>,
@@ -127,6 +130,7 @@ impl Active {
             forced: false,
             tried: false,
             told_expired: false,
+            told_short: false,
             seed_problem: None,
             next: None,
         }
@@ -154,6 +158,7 @@ pub struct Agent {
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
+    clocks: ClockWatch,
     stopping: bool,
     config: PathBuf,
     config_watch: Option<ConfigWatch>,
@@ -173,7 +178,7 @@ impl Agent {
         mode: Mode,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
-        let now = clock.now();
+        let (now, uptime) = (clock.now(), clock.uptime());
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
         let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
@@ -199,6 +204,7 @@ impl Agent {
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
+            clocks: ClockWatch::new(now, uptime),
             stopping: false,
             config,
             config_watch: None,
@@ -301,7 +307,10 @@ impl Agent {
 
     /// A reason in words for the log, with its remedy.
     fn words(&self, reason: &Reason, credential: &str) -> String {
-        let about = About { credential, ..About::default() };
+        self.words_about(reason, About { credential, ..About::default() })
+    }
+
+    fn words_about(&self, reason: &Reason, about: About<'_>) -> String {
         let message = messages::explain_about(self.plan.language, reason, about);
         format!("{} {}", message.what, message.remedy)
     }
@@ -312,6 +321,7 @@ impl Agent {
 
     /// Does what is due.
     fn tick(&mut self) {
+        self.watch_clocks();
         let now = self.now();
         while let Some((due, id)) = self.due.first().copied() {
             if due > now {
@@ -335,6 +345,40 @@ impl Agent {
         }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);
+        }
+    }
+
+    /// A clock that was set or a machine that slept must neither let keys die unseen nor refresh everything at once.
+    fn watch_clocks(&mut self) {
+        let now = self.now();
+        match self.clocks.look(now, self.shared.clock.uptime()) {
+            None => {}
+            Some(Parted::Set(milliseconds)) => {
+                tracing::warn!(seconds = milliseconds / 1000, "the clock was set; what is due keeps its distance");
+                // What is under way settles by the new clock by itself.
+                let resting = |id: &RecordId| !self.active.get(id).is_some_and(|active| active.in_flight);
+                let mut changes = Vec::new();
+                for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
+                    record.shift(milliseconds);
+                    changes.push(Change::Record(Box::new(record.clone())));
+                }
+                self.shared.vault.commit_soon(changes);
+                self.started_at = self.started_at.shifted(milliseconds);
+                self.sweep_at = self.sweep_at.shifted(milliseconds);
+                self.rooms.values_mut().for_each(|room| room.shift(milliseconds));
+                self.consider_all();
+            }
+            Some(Parted::Slept(length)) => {
+                let overdue: Vec<RecordId> =
+                    self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect();
+                tracing::info!(seconds = length.as_secs(), overdue = overdue.len(), "the machine slept");
+                self.due.retain(|(due, _)| *due > now);
+                for id in overdue {
+                    let dies = self.records.get(&id).and_then(|record| record.access.as_ref());
+                    let at = spread(dies.map(|grant| grant.expires_at), now, fastrand::f64());
+                    self.schedule(id, Some(at));
+                }
+            }
         }
     }
 
@@ -452,9 +496,11 @@ impl Agent {
                 self.events(events);
             }
             Report::GatewayWritten(name) => {
+                let (now, mut events) = (self.now(), Vec::new());
                 if let Some(room) = self.rooms.get_mut(&name) {
-                    room.look_soon();
+                    room.written(now, &mut events);
                 }
+                self.events(events);
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
@@ -501,13 +547,24 @@ impl Agent {
             let refreshed = settled == Some(Settled::Refreshed);
             if refreshed {
                 active.told_expired = false;
+                let before = self.records.get(&id).and_then(|record| record.access.as_ref());
+                let died_at = before.map(|grant| grant.expires_at);
                 for room in self.rooms.values_mut() {
-                    room.key_is_new(&record);
+                    room.key_is_new(&record, died_at, now);
                 }
                 let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
                 tracing::info!(
                     credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
                 );
+            }
+            let lag = lag(&self.rooms, &active.plan);
+            let short = record.access.as_ref().filter(|grant| refreshed && is_short_lived(&active.plan, grant, lag));
+            let short = short.filter(|_| !std::mem::replace(&mut active.told_short, true)).map(|grant| {
+                let lifetime_seconds = grant.expires_at.since(grant.issued_at).as_secs();
+                TokenReason::ShortLived { lifetime_seconds, lag_seconds: lag.as_secs() }
+            });
+            if let Some(reason) = short {
+                tracing::warn!(credential = %record.name, "{}", self.words(&reason.into(), &record.name));
             }
             self.records.insert(id, record);
         } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {
@@ -563,7 +620,8 @@ impl Agent {
             Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
             Settled::Failed => vec![],
         };
-        if settled != Settled::Refreshed {
+        // What people are told of is logged as that.
+        if settled != Settled::Refreshed && topics.is_empty() {
             let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
             tracing::warn!(credential = %record.name, outcome = settled.as_str(), failures, reason, "the refresh failed");
         }
@@ -577,8 +635,12 @@ impl Agent {
     fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
         let now = self.now();
         let mut events = Vec::new();
+        let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (first, lag) = (!room.looked, room.lag());
+        if first {
+            room.same_as = same_as;
+        }
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
         let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
         let trouble = room.trouble.clone();
@@ -589,6 +651,7 @@ impl Agent {
                 let _ = reports.send(Report::Delivered(name, order.carry_out().await));
             });
         }
+        let wishes = std::mem::take(&mut room.wishes);
         let lag_changed = room.lag() != lag;
         let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
         let news: Vec<RecordId> = waited
@@ -605,10 +668,31 @@ impl Agent {
             Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
             None => {}
         }
+        if !wishes.notes.is_empty() {
+            self.shared.vault.commit_soon(wishes.notes);
+        }
+        for id in wishes.refresh {
+            if let Some(active) = self.active.get_mut(&id) {
+                active.forced = true;
+            }
+            self.consider(id);
+        }
         for id in news {
             self.consider(id);
         }
         self.events(events);
+    }
+
+    /// The gateway before this one in the config whose database is the very same file.
+    fn same_database(&self, name: &str) -> Option<Arc<str>> {
+        use std::os::unix::fs::MetadataExt;
+        let place = |gateway: &GatewayPlan| {
+            let metadata = std::fs::metadata(&gateway.database).ok()?;
+            Some((metadata.dev(), metadata.ino()))
+        };
+        let mine = place(self.plan.gateway(name)?)?;
+        let mut before = self.plan.gateways.iter().take_while(|gateway| &*gateway.name != name);
+        before.find(|gateway| place(gateway) == Some(mine)).map(|gateway| Arc::clone(&gateway.name))
     }
 
     fn look_around(&mut self, now: Timestamp) {
@@ -749,10 +833,16 @@ impl Agent {
     }
 
     fn event(&mut self, event: Event) {
-        if event.topic.in_default() {
-            let channel = event.channel.as_ref().map(|channel| channel.id);
+        // A rejected config was told line by line already.
+        if event.topic.in_default() && event.topic != Topic::ConfigRejected {
+            let channel = event.channel.as_ref().map(ChannelName::address);
             let credential = event.credential.as_deref();
-            let reason = event.reason.as_ref().map(|reason| self.words(reason, credential.unwrap_or("NAME")));
+            let placeholders = About::default();
+            let about = About {
+                credential: credential.unwrap_or(placeholders.credential),
+                channel: channel.as_deref().unwrap_or(placeholders.channel),
+            };
+            let reason = event.reason.as_ref().map(|reason| self.words_about(reason, about));
             let topic = event.topic.as_str();
             match event.topic {
                 Topic::Recovered => tracing::info!(credential, channel, "{topic}"),

@@ -95,20 +95,25 @@ impl Flight {
             Err(reason) => return grounded(reason.into()),
         };
 
-        // The marker is durable before the request leaves, and there is room for the answer.
+        // The marker is durable before the request leaves, and there is room for its answer. What is sent is known as
+        // seen from here on, even if an earlier note of it was not taken.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.to_string();
         record.begin(clock.now());
-        let marker = departure_changes(&record, self.shared.vault.fingerprinter(), clock.now());
+        let token = match self.plan.grant {
+            Grant::RefreshToken { .. } => record.token_to_send().cloned(),
+            Grant::ClientCredentials => None,
+        };
+        let mut marker = vec![Change::Record(Box::new(record.clone()))];
+        marker.extend(token.as_ref().map(|token| {
+            let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
+            Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
+        }));
         if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
             return grounded(error.0.into());
         }
 
         let sent_at = clock.now();
-        let token = match self.plan.grant {
-            Grant::RefreshToken { .. } => record.token_to_send().cloned(),
-            Grant::ClientCredentials => None,
-        };
         let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         let now = clock.now();
         report(FlightReport::Answered { pause: pause(&outcome) });
@@ -156,18 +161,6 @@ impl Flight {
         let sent = [&self.record.refresh_token, &self.record.candidate, &record.refresh_token];
         (seen.is_empty() && sent.iter().all(|sent| sent.as_ref() != Some(&seed))).then_some(seed)
     }
-}
-
-/// The record with its marker. A seed that is about to be sent is known from now on, even if the note of its coming
-/// was lost to a full disk: once it is spent, nobody must take it for a new one.
-fn departure_changes(record: &Record, fingerprinter: &Fingerprinter, at: Timestamp) -> Vec<Change> {
-    let seed = record.candidate.iter().map(|seed| Change::Seen {
-        record: record.id,
-        kind: FingerprintKind::RefreshToken,
-        fingerprint: fingerprinter.of(seed),
-        at,
-    });
-    std::iter::once(Change::Record(Box::new(record.clone()))).chain(seed).collect()
 }
 
 /// The record, and every secret in it that must be recognised later: its refresh tokens, and the keys it will write.

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use crate::agent::{Agent, Report};
 use crate::config::plan::{CredentialPlan, Grant};
+use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
 use crate::reason::{Reason, TokenReason};
 use crate::secret::{Secret, SecretSource};
@@ -150,8 +151,12 @@ impl Agent {
         // It does not matter while the vault holds what is needed.
         if record.token_to_send().is_none() && news {
             record.state.last_error = Some(reason.clone());
+            changes.push(Change::Record(Box::new(record.clone())));
+            let missing = reason.clone();
             let reason = self.words(&reason, &plan.name);
             tracing::warn!(credential = %plan.name, reason, "the refresh token cannot be read");
+            let event = Event { reason: Some(missing), ..self.about(id, Topic::Failing) };
+            self.event(event);
         }
         self.consider(id);
     }

@@ -5,6 +5,7 @@
 mod channels;
 mod check;
 mod demo;
+mod doctor;
 mod once;
 mod place;
 mod run;
@@ -26,6 +27,8 @@ pub enum Exit {
     Fine = 0,
     /// Something unexpected, or some credential failed.
     Failed = 1,
+    /// The command line names something that is not there.
+    Usage = 2,
     /// The config is bad, or the vault must not be touched.
     BadConfig = 3,
     /// A human must re-authorize or decide.
@@ -64,6 +67,8 @@ enum Command {
     Once(once::Options),
     /// Is the config right? Every problem at once; touches no network, changes nothing
     Check(check::Options),
+    /// Would it work here? What every part finds when it examines itself, with a remedy each
+    Doctor(doctor::Options),
     /// How the credentials and channels stand
     Status(status::Options),
     /// The gateway's channels, and who feeds them
@@ -94,6 +99,7 @@ impl Arguments {
             Command::Run => run::run(&place),
             Command::Once(options) => once::run(&place, options),
             Command::Check(options) => check::run(&place, &options),
+            Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),

@@ -33,7 +33,7 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
             let known = loaded.plan.credentials.iter().map(|credential| &*credential.name);
             let reason = AgentReason::NoSuchCredential { name: name.clone(), nearest: nearest(name, known) };
             complain(&reason.into());
-            return Ok(Exit::Failed);
+            return Ok(Exit::Usage);
         }
     }
     let opened = match run::open(&loaded) {

@@ -96,7 +96,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         agent: AgentStatus {
             running: Lock::holder(&vault).is_some(),
             since: None,
-            config: ConfigStatus { path: path.display().to_string(), loaded_at: None, problem },
+            config: ConfigStatus { path: std::path::absolute(&path)?.display().to_string(), loaded_at: None, problem },
         },
         credentials,
     };
@@ -274,10 +274,11 @@ pub fn table(credentials: &[CredentialStatus], language: Language, now: Timestam
 }
 
 fn channel_line(words: &Words, channel: &ChannelStatus, now: Timestamp) -> String {
-    let id = channel.id.map(|id| format!("{id} ")).unwrap_or_default();
+    let known = channel.id.map(|id| id.to_string()).into_iter().chain(Some(channel.name.clone()));
+    let known: Vec<String> = known.filter(|part| !part.is_empty()).collect();
     let state = channel_word(words, channel.state);
     let delivered = channel.delivered_at.map(|at| format!(" ({})", words.from_now(at, now))).unwrap_or_default();
-    format!("→ {}/{id}{}: {state}{delivered}", channel.gateway, channel.name)
+    format!("→ {}/{}: {state}{delivered}", channel.gateway, known.join(" "))
 }
 
 fn colour(state: CredentialState) -> &'static str {

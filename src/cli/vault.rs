@@ -14,7 +14,7 @@ use crate::cli::{Arguments, ConfigPlace, Exit, block_on, print};
 use crate::config::plan::Plan;
 use crate::credential::record::{ClientIdentity, Record};
 use crate::messages;
-use crate::reason::{ConfigReason, VaultReason};
+use crate::reason::{ConfigReason, Reason, VaultReason};
 use crate::secret::SecretSource;
 use crate::secrets;
 use crate::time::{Clock, SystemClock};
@@ -98,20 +98,24 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
 /// # Errors
 /// [`Exit::BadConfig`] when it cannot be read, or is no key.
 pub fn encryption_key(source: Option<&SecretSource>) -> Result<Option<EncryptionKey>, Exit> {
-    source.map(read_key).transpose()
+    source.map(key_or_exit).transpose()
 }
 
-fn read_key(source: &SecretSource) -> Result<EncryptionKey, Exit> {
-    let bad = |reason| {
+fn key_or_exit(source: &SecretSource) -> Result<EncryptionKey, Exit> {
+    let key = block_on(read_key(source)).map_err(unexpected)?;
+    key.map_err(|reason| {
         complain(&reason);
         Exit::BadConfig
-    };
-    let text = block_on(secrets::fetch(source)).map_err(|error| {
-        eprintln!("error: {error:#}");
-        Exit::Failed
-    })?;
-    let text = text.map_err(|reason| bad(reason.into()))?;
-    EncryptionKey::parse(&text).ok_or_else(|| bad(ConfigReason::BadKey.into()))
+    })
+}
+
+/// Reads an encryption key.
+///
+/// # Errors
+/// When it cannot be read, or is no key.
+pub async fn read_key(source: &SecretSource) -> Result<EncryptionKey, Reason> {
+    let text = secrets::fetch(source).await?;
+    Ok(EncryptionKey::parse(&text).ok_or(ConfigReason::BadKey)?)
 }
 
 /// Says what is wrong with a vault, and how that ends.
@@ -125,7 +129,7 @@ pub fn refused(error: VaultError) -> Exit {
 }
 
 fn rekey(loaded: &Loaded, old: Option<&EncryptionKey>, source: &SecretSource) -> Result<(), Exit> {
-    let new = read_key(source)?;
+    let new = key_or_exit(source)?;
     Vault::rekey(&loaded.plan.vault.path, old, &new).map_err(refused)?;
     let words = &messages::words(loaded.plan.language).vault;
     say(&format!("{}\n", words.rekeyed.replace("{}", &source.to_string())))
@@ -156,7 +160,7 @@ fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
 
 /// What `vault check --json` prints.
 #[derive(Debug, Serialize)]
-struct Report {
+struct Checkup {
     path: PathBuf,
     sound: bool,
     sealed: bool,
@@ -176,7 +180,7 @@ fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(),
         let message = messages::explain(loaded.plan.language, &finding.reason);
         format!("{} {}", message.what, message.remedy)
     });
-    let report = Report {
+    let report = Checkup {
         path: path.clone(),
         sound: true,
         sealed,
@@ -203,7 +207,7 @@ fn orphaned(plan: &Plan, records: &[Record]) -> Vec<String> {
     records.iter().filter(|record| !has_credential(record)).map(|record| record.name.clone()).collect()
 }
 
-fn text_of(report: &Report, plan: &Plan) -> String {
+fn text_of(report: &Checkup, plan: &Plan) -> String {
     let all = messages::words(plan.language);
     let words = &all.vault;
     let seal = if report.sealed { words.sealed } else { words.plain };
@@ -228,10 +232,14 @@ fn text_of(report: &Report, plan: &Plan) -> String {
 }
 
 fn say(text: &str) -> Result<(), Exit> {
-    print(text).map_err(|error| {
-        eprintln!("error: {error:#}");
-        Exit::Failed
-    })
+    print(text).map_err(unexpected)
+}
+
+/// What nobody expected, said to standard error.
+#[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
+fn unexpected(error: anyhow::Error) -> Exit {
+    eprintln!("error: {error:#}");
+    Exit::Failed
 }
 
 #[cfg(test)]

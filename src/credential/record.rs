@@ -4,13 +4,12 @@
 //! removed, and is stored whole in the vault. The transitions here are pure; they never lose a refresh token.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::config::template::{Part, Template};
-use crate::credential::policy::{backoff, slow_backoff};
+use crate::credential::policy::{LONGEST_WAIT, backoff, slow_backoff};
 use crate::reason::{ChannelReason, Reason, TokenReason};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -489,8 +488,27 @@ impl Record {
             if slow { slow_backoff(plan.backoff, jitter) } else { backoff(plan.backoff, self.state.failures, jitter) };
         self.note_failure(reason.into(), now);
         let own = now + wait;
-        self.state.not_before = Some(retry_after.map_or(own, |wish| wish.min(now + LONGEST_WISH).max(own)));
+        // A wish beyond a day is a mistake or malice.
+        self.state.not_before = Some(retry_after.map_or(own, |wish| wish.min(now + LONGEST_WAIT).max(own)));
         Settled::Failed
+    }
+
+    /// The wall clock was set by so many milliseconds: every moment that is still to come keeps its distance from now.
+    pub fn shift(&mut self, milliseconds: i64) {
+        let grant = self.access.iter_mut().flat_map(|grant| [&mut grant.issued_at, &mut grant.expires_at]);
+        let state = &mut self.state;
+        let optional = [
+            &mut state.not_before,
+            &mut state.failing_since,
+            &mut state.refreshed_at,
+            &mut state.refresh_token_at,
+            &mut state.refresh_token_expires_at,
+        ];
+        let attempt = state.attempt.as_mut().map(|attempt| &mut attempt.at);
+        let lost = state.lost.as_mut().map(|lost| &mut lost.at);
+        for moment in grant.chain(optional.into_iter().flatten()).chain(attempt).chain(lost) {
+            *moment = moment.shifted(milliseconds);
+        }
     }
 
     /// No request left, for a reason of our own (a secret, the vault): tried again later.
@@ -507,9 +525,6 @@ impl Record {
         self.state.last_error = Some(reason);
     }
 }
-
-/// A server's `Retry-After` is obeyed up to a day; beyond that it is a mistake or malice.
-const LONGEST_WISH: Duration = Duration::from_secs(86_400);
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 first")]
 fn thousandths(share: f64) -> u16 {

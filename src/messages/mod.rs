@@ -116,6 +116,10 @@ pub struct Words {
     pub agent_runs: &'static str,
     /// Beneath `status`.
     pub agent_is_down: &'static str,
+    /// The end of `doctor`.
+    pub would_work: &'static str,
+    /// The end of `doctor`.
+    pub would_not_work: &'static str,
     /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
     pub plan: &'static str,
     /// What the `vault` commands say.

@@ -86,6 +86,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoRefreshToken,
         SeedRefused { code: "invalid_grant" },
         SharedSeed { owner: "a" },
+        ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
         Crashed,
         VaultIsOlder { code: "invalid_grant".to_owned() },
     ));
@@ -143,6 +144,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         TemplateField { field: "id_token" },
         Conflict,
         ListedTwice { owner: "a" },
+        SameDatabase { other: "eu" },
         Released,
     ));
     reasons.extend(samples!(NotifierReason:
@@ -156,7 +158,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
-        SameDatabase { other: "eu" },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

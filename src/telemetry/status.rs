@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::agent::deliver::Standing;
 use crate::channel::policy::ChannelState;
 use crate::config::plan::CredentialPlan;
+use crate::credential::event::ChannelName;
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::Record;
 use crate::messages::{self, About};
@@ -133,10 +134,11 @@ pub struct Known<'a> {
 
 /// Puts together how a credential stands.
 pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> CredentialStatus {
-    let say = |reason: &Reason| {
-        let message = messages::explain_about(language, reason, About { credential: known.name, ..About::default() });
+    let say_of = |reason: &Reason, channel: &str| {
+        let message = messages::explain_about(language, reason, About { credential: known.name, channel });
         format!("{} {}", message.what, message.remedy)
     };
+    let say = |reason: &Reason| say_of(reason, About::default().channel);
     let record = known.record;
     let state = record.map(|record| &record.state);
     let halt = state.and_then(|state| state.halt.as_ref());
@@ -165,7 +167,11 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
                 state: standing.state,
                 status: standing.status,
                 delivered_at: standing.delivered_at,
-                problem: standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).as_ref().map(say),
+                problem: standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
+                    let gateway = (*gateway).to_owned();
+                    let channel = ChannelName { gateway, id: standing.id, name: standing.name.clone() };
+                    say_of(&reason, &channel.address())
+                }),
             })
             .collect(),
     }
@@ -180,10 +186,10 @@ pub fn credential_state(plan: Option<&CredentialPlan>, record: Option<&Record>, 
     let dies = record.access.as_ref().map(|grant| grant.expires_at);
     match (&record.state, dies) {
         (state, _) if state.halt.is_some() => CredentialState::Halted,
-        (_, None) => CredentialState::Waiting,
         (_, Some(dies)) if dies <= now => CredentialState::Expired,
         (state, _) if state.lost.is_some() => CredentialState::Uncertain,
         (state, _) if state.failures > 0 => CredentialState::Failing,
+        (_, None) => CredentialState::Waiting,
         _ => CredentialState::Active,
     }
 }

@@ -22,7 +22,8 @@ pub fn path_of(vault: &Path) -> PathBuf {
 }
 
 impl Lock {
-    /// Takes the lock; makes the vault's directory (mode 700) if need be.
+    /// Takes the lock; makes the vault's directory (mode 700) if need be, but not the one above it: a volume that is not
+    /// mounted must not get a vault of its own.
     ///
     /// # Errors
     /// When somebody holds it, named as its file names them, or when the directory cannot be used.
@@ -32,7 +33,7 @@ impl Lock {
             VaultError(VaultReason::Directory { path: directory.display().to_string(), error: error.to_string() })
         };
         if !directory.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+            std::fs::DirBuilder::new().mode(0o700).create(directory).map_err(unusable)?;
         }
         let mut file = OpenOptions::new()
             .read(true)

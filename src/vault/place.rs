@@ -15,7 +15,7 @@ use crate::vault::{VaultError, commits};
 ///
 /// # Errors
 /// When something stands there, or has stood there, that must not be touched.
-pub(super) fn stands(path: &Path) -> Result<bool, VaultError> {
+pub fn stands(path: &Path) -> Result<bool, VaultError> {
     let name = || path.display().to_string();
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,

@@ -14,8 +14,9 @@ use crate::vault::failure::Failure;
 use crate::vault::seal::{Seal, place};
 use crate::vault::{Change, FingerprintKind};
 
-/// Fingerprints of each kind that are kept for a record.
-const FINGERPRINTS_KEPT: i64 = 1000;
+/// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
+/// thousand rotations ago is still configured, and must not look never seen after the next start.
+const KEYS_KEPT: i64 = 1000;
 /// Events that are kept.
 const EVENTS_KEPT: i64 = 1000;
 
@@ -53,12 +54,14 @@ pub(super) fn apply(connection: &Connection, seal: &Seal, change: &Change) -> Re
             connection
                 .prepare_cached("INSERT OR REPLACE INTO fingerprint (kind, mac, record, at) VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![number(*kind), fingerprint.0, record.0, at.as_millis()])?;
-            connection
-                .prepare_cached(
-                    "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-                     (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
-                )?
-                .execute(params![record.0, number(*kind), FINGERPRINTS_KEPT])?;
+            if *kind == FingerprintKind::Key {
+                connection
+                    .prepare_cached(
+                        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
+                         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
+                    )?
+                    .execute(params![record.0, number(*kind), KEYS_KEPT])?;
+            }
         }
         Change::Adoption(adoption) => write_adoption(connection, seal, adoption)?,
         Change::Forget { gateway, channel } => {

@@ -133,6 +133,7 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
     while let Ok(first) = waiting.recv() {
         let mut groups = Vec::new();
         let mut dones = Vec::new();
+        let mut questions = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
         while let Some(request) = next {
@@ -141,10 +142,7 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
                     groups.push(group);
                     dones.push(done);
                 }
-                Request::SeenBy { kind, fingerprint, answer } => {
-                    // Nobody waits any more: nothing to tell.
-                    let _ = answer.send(store.seen_by(kind, fingerprint));
-                }
+                Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
                 Request::Close { done } => closing = Some(done),
             }
@@ -154,6 +152,11 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
             for (done, result) in dones.into_iter().zip(store.commit(&groups)) {
                 let _ = done.send(result);
             }
+        }
+        // After the commits: what was noted before the question is part of the answer.
+        for (kind, fingerprint, answer) in questions {
+            // Nobody waits any more: nothing to tell.
+            let _ = answer.send(store.seen_by(kind, fingerprint));
         }
         if let Some(done) = closing {
             drop(store);

@@ -123,6 +123,14 @@ fn a_new_seed_is_tried_though_an_answer_was_lost_and_a_lost_seed_waits_its_turn(
 }
 
 #[test]
+fn row_51_a_token_or_a_wait_from_the_future_is_not_believed() {
+    assert_eq!(decide(&plan(), &record(), LAG, at(-86_400)), TokenDecision::Refresh(Why::Due));
+    let mut record = record();
+    record.state.not_before = Some(at(2700 + 90_000));
+    assert_eq!(decide(&plan(), &record, LAG, at(2700)), TokenDecision::Refresh(Why::Due));
+}
+
+#[test]
 fn the_backoff_doubles_up_to_its_bound() {
     let bounds = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(300) };
     let caps: Vec<u64> = (0..12).map(|failures| backoff(bounds, failures, 1.0).as_secs()).collect();
@@ -183,4 +191,13 @@ proptest! {
             prop_assert!(wake > at(now));
         }
     }
+}
+
+#[test]
+fn a_token_whose_half_life_is_shorter_than_the_lag_is_short_lived() {
+    assert!(is_short_lived(&plan(), &grant(Duration::from_secs(1199)), LAG));
+    assert!(!is_short_lived(&plan(), &grant(Duration::from_secs(1200)), LAG));
+    let mut plan = plan();
+    plan.revokes_previous = true;
+    assert!(!is_short_lived(&plan, &grant(MINUTE), LAG), "being early buys nothing there");
 }

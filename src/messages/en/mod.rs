@@ -48,7 +48,9 @@ pub(super) const WORDS: Words = Words {
     },
     agent_runs: "The agent runs.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
-    plan: "{host} → channel {channels}; refreshed {lead} before the key expires: {lag} for the gateway's cache + {retries} for retries",
+    would_work: "It would work.",
+    would_not_work: "It would not work yet.",
+    plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
     vault: VaultWords {
         sound: "sound",
         sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
@@ -123,10 +125,6 @@ fn agent(reason: &AgentReason) -> Message {
                 Some(nearest) => format!("Did you mean `{nearest}`? `one-api-sidecar status` lists all."),
                 None => "Take a name that `one-api-sidecar status` lists.".into(),
             },
-        ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("This gateway has the same database as the gateway `{other}`."),
-            format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
         ),
     }
 }

@@ -109,6 +109,13 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("The credential `{owner}` holds the same refresh token, and only one may use it."),
             format!("Give this credential a refresh token of its own, or remove it and add its channels to `{owner}`."),
         ),
+        TokenReason::ShortLived { lifetime_seconds, lag_seconds } => Message::new(
+            format!(
+                "The access token lives {lifetime_seconds} s, and the gateway may go on using the previous one for \
+                 {lag_seconds} s: requests may fail after each refresh."
+            ),
+            "Lower the gateway's `SYNC_FREQUENCY` or switch its memory cache off, and set `cache_lag` in `[gateway]`.",
+        ),
         TokenReason::Crashed => Message::new(
             "The refresh stopped because of a fault in the sidecar itself.",
             format!("{GOES_ON} Please report it with the log around this time."),

@@ -48,7 +48,9 @@ pub(super) const WORDS: Words = Words {
     },
     agent_runs: "代理正在运行。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
-    plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新：{lag} 留给网关缓存，{retries} 留给重试",
+    would_work: "可以正常工作。",
+    would_not_work: "目前还不能正常工作。",
+    plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
     vault: VaultWords {
         sound: "完好",
         sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
@@ -122,10 +124,6 @@ fn agent(reason: &AgentReason) -> Message {
                 Some(nearest) => format!("是不是想写 `{nearest}`？用 `one-api-sidecar status` 可列出全部凭据。"),
                 None => "请使用 `one-api-sidecar status` 列出的名称。".into(),
             },
-        ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("该网关与网关 `{other}` 使用的是同一个数据库。"),
-            format!("请删除其中一个 `[[gateway]]`，并让它的渠道改用 `{other}`。"),
         ),
     }
 }

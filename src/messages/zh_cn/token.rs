@@ -95,6 +95,13 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("凭据 `{owner}` 用的是同一个刷新令牌，而它只能由一个凭据使用。"),
             format!("请给本凭据换一个自己的刷新令牌，或者删除它，把它的渠道加到 `{owner}`。"),
         ),
+        TokenReason::ShortLived { lifetime_seconds, lag_seconds } => Message::new(
+            format!(
+                "访问令牌只有 {lifetime_seconds} 秒寿命，而网关可能继续使用旧密钥 {lag_seconds} 秒：\
+                 每次刷新后都可能有请求失败。"
+            ),
+            "请调低网关的 `SYNC_FREQUENCY` 或关闭其内存缓存，并设置 `[gateway]` 中的 `cache_lag`。",
+        ),
         TokenReason::Crashed => {
             Message::new("sidecar 自身出错，这次刷新中断了。", format!("{GOES_ON}请附上这段时间的日志反馈给我们。"))
         }

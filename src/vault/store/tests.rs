@@ -77,21 +77,22 @@ fn what_is_committed_is_read_again() {
 }
 
 #[test]
-fn only_the_last_thousand_fingerprints_are_kept() {
+fn the_last_thousand_keys_are_known_and_every_refresh_token() {
     let folder = tempfile::tempdir().unwrap();
     let mut store = open(&folder.path().join("vault.db")).unwrap();
-    let make = |n: i64| Change::Seen {
-        record: RecordId(1),
-        kind: FingerprintKind::Key,
-        fingerprint: store.fingerprinter.of_bytes(&n.to_be_bytes()),
-        at: Timestamp::from_millis(n),
-    };
-    let (first, last) =
-        (store.fingerprinter.of_bytes(&0i64.to_be_bytes()), store.fingerprinter.of_bytes(&1099i64.to_be_bytes()));
-    let group: Vec<Change> = (0..1100).map(make).collect();
-    assert_eq!(store.commit(&[note(group)]), [Ok(())]);
-    assert_eq!(store.seen_by(FingerprintKind::Key, first), Ok(vec![]));
-    assert_eq!(store.seen_by(FingerprintKind::Key, last), Ok(vec![RecordId(1)]));
+    let mac = |store: &Store, n: i64| store.fingerprinter.of_bytes(&n.to_be_bytes());
+    for kind in [FingerprintKind::Key, FingerprintKind::RefreshToken] {
+        let make = |n| {
+            let (fingerprint, at) = (mac(&store, n), Timestamp::from_millis(n));
+            Change::Seen { record: RecordId(1), kind, fingerprint, at }
+        };
+        let group: Vec<Change> = (0..1100).map(make).collect();
+        assert_eq!(store.commit(&[note(group)]), [Ok(())]);
+    }
+    let seen = |kind, n| store.seen_by(kind, mac(&store, n)).unwrap();
+    assert_eq!(seen(FingerprintKind::Key, 0), []);
+    assert_eq!(seen(FingerprintKind::Key, 1099), [RecordId(1)]);
+    assert_eq!(seen(FingerprintKind::RefreshToken, 0), [RecordId(1)], "row 16: the seed is still configured");
 }
 
 #[test]
