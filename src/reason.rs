@@ -374,6 +374,11 @@ pub enum TokenReason {
     },
     /// The refresh stopped in the middle of our own code.
     Crashed,
+    /// The vault is an older state of itself: the refresh token may have been spent since.
+    VaultIsOlder {
+        /// The server's error code, where it refused the refresh token.
+        code: Option<String>,
+    },
     /// Half of the access token's life is shorter than the gateway's cache lag.
     ShortLived {
         /// How long it lives.
@@ -444,6 +449,37 @@ pub enum VaultReason {
     },
     /// No vault there yet.
     Missing {
+        /// The file.
+        path: String,
+    },
+    /// There was a vault, and now there is none.
+    Gone {
+        /// The file.
+        path: String,
+    },
+    /// The file is read-only.
+    ReadOnly {
+        /// The file.
+        path: String,
+    },
+    /// The file belongs to another user.
+    OtherOwner {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// It lies on a container's own layer, or in memory.
+    Fleeting {
+        /// The file.
+        path: String,
+        /// `overlay`, `tmpfs`, …
+        filesystem: String,
+    },
+    /// Setting a vault aside takes a person's word.
+    Unconfirmed {
         /// The file.
         path: String,
     },

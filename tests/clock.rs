@@ -46,7 +46,7 @@ impl OnOurClock {
 
         let clock = ManualClock::new(SystemClock.now());
         let (plan, _) = watch::load(&config, &text).unwrap();
-        let opened = Vault::open(&plan.vault.path).unwrap();
+        let opened = Vault::open(&plan.vault.path, None, plan.agent.max_in_flight).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let agents_clock = Arc::new(clock.clone());
         let running = std::thread::spawn(move || {

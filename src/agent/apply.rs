@@ -27,6 +27,7 @@ impl Agent {
             tracing::warn!("{}", self.words(&reason.into(), "NAME"));
         }
         self.queue.set_bounds(self.plan.agent);
+        self.shared.vault.set_max_in_flight(self.plan.agent.max_in_flight);
         // Certificates may have changed with the plan.
         self.shared.clients.forget();
         if diff.server && self.mode == Mode::Run {
@@ -56,6 +57,22 @@ impl Agent {
         if diff.gateways {
             self.consider_all();
         }
+    }
+
+    /// The vault is an older state of itself: refresh tokens that may be spent are asked late, and only once. Noted in
+    /// one commit, so that a crash in between is noticed again.
+    pub(super) fn doubt_all(&mut self, plan: &Plan) -> Vec<RecordId> {
+        let now = self.now();
+        let (mut changes, mut doubted) = (vec![Change::CaughtUp], Vec::new());
+        for record in self.records.values_mut() {
+            let own = plan.credential(&record.name).filter(|plan| ClientIdentity::of(plan) == record.client);
+            if record.doubt(own.map(|plan| &**plan), now) {
+                changes.push(Change::Record(Box::new(record.clone())));
+                doubted.push(record.id);
+            }
+        }
+        self.shared.vault.commit_soon(changes);
+        doubted
     }
 
     /// Opens the gateways that are new or changed, closes those that are gone; what is known of channels stays.

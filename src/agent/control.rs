@@ -231,7 +231,7 @@ impl Agent {
         Pulse {
             running: self.mode == Mode::Run,
             config: self.config_rejected.is_none(),
-            vault: self.vault_refuses.is_empty(),
+            vault: self.vault_trouble.is_none(),
             gateways: self.rooms.values().all(|room| room.looked && room.trouble.is_none()),
         }
     }

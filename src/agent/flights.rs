@@ -9,7 +9,7 @@ use crate::agent::{Agent, Mode, Next, Report};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::is_short_lived;
 use crate::credential::record::{HaltKind, RecordId, Settled};
-use crate::reason::{Reason, TokenReason};
+use crate::reason::{Reason, TokenReason, VaultReason};
 use crate::time::Timestamp;
 use crate::vault::Change;
 
@@ -59,11 +59,7 @@ impl Agent {
                     }
                 }
             }
-            FlightReport::VaultTrouble(reason) => {
-                self.vault_refuses.insert(id);
-                let event = Event { reason: Some(reason.into()), ..self.about(id, Topic::VaultTrouble) };
-                self.event(event);
-            }
+            FlightReport::VaultTrouble(reason) => self.vault_failed(reason),
             FlightReport::Settled(landing) => self.landed(id, *landing),
         }
     }
@@ -71,10 +67,11 @@ impl Agent {
     pub(super) fn landed(&mut self, id: RecordId, landing: Landing) {
         let Landing { record, settled, grounded, took } = landing;
         let now = self.now();
-        if matches!(grounded, Some(Reason::Vault(_))) {
-            self.vault_refuses.insert(id);
-        } else {
-            self.vault_refuses.remove(&id);
+        if record.is_some()
+            && let Some(reason) = self.vault_trouble.take()
+        {
+            let event = Event { reason: Some(reason.into()), ..Event::new(now, Topic::Recovered) };
+            self.event(event);
         }
         let Some(active) = self.active.get_mut(&id) else { return };
         active.in_flight = false;
@@ -109,6 +106,9 @@ impl Agent {
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
             self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
             tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
+            if let Reason::Vault(reason) = reason {
+                self.vault_failed(reason);
+            }
         }
         if let Some(settled) = settled {
             self.tell_settled(id, settled, since);
@@ -133,6 +133,16 @@ impl Agent {
                 self.consider(id);
             }
         }
+    }
+
+    /// Tells that the vault does not take what must be durable: once, however many credentials meet it.
+    fn vault_failed(&mut self, reason: VaultReason) {
+        if self.vault_trouble.as_ref() == Some(&reason) {
+            return;
+        }
+        self.vault_trouble = Some(reason.clone());
+        let event = Event { reason: Some(reason.into()), ..Event::new(self.now(), Topic::VaultTrouble) };
+        self.event(event);
     }
 
     pub(super) fn halt(&mut self, id: RecordId, kind: HaltKind, reason: TokenReason) {

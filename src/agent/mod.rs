@@ -34,7 +34,7 @@ use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
 use crate::notify::sender::SendReport;
-use crate::reason::{AgentReason, Reason};
+use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::{Change, Contents, Vault};
@@ -172,7 +172,6 @@ pub struct Agent {
     seeds_underway: usize,
     passes: Passes,
     /// Credentials whose last commit the vault did not take.
-    vault_refuses: BTreeSet<RecordId>,
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
@@ -187,6 +186,8 @@ pub struct Agent {
     socket: Option<ControlSocket>,
     /// The configured address, while it is served.
     page: Option<Page>,
+    /// What is wrong with the vault, while it does not take what must be durable.
+    vault_trouble: Option<VaultReason>,
 }
 
 impl Agent {
@@ -223,7 +224,6 @@ impl Agent {
             flights: TaskTracker::new(),
             seeds_underway: 0,
             passes: Passes::default(),
-            vault_refuses: BTreeSet::new(),
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
@@ -234,13 +234,19 @@ impl Agent {
             config_watch: None,
             loaded_at: now,
             config_rejected: None,
+            vault_trouble: None,
             socket: None,
             page: None,
         };
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
         (diff.notifiers, diff.server, diff.vault) = (true, true, false);
+        let doubted = if contents.behind { agent.doubt_all(&plan) } else { Vec::new() };
         agent.apply(plan, &diff);
+        for id in doubted.into_iter().filter(|id| agent.active.contains_key(id)).collect::<Vec<_>>() {
+            let reason = agent.records.get(&id).and_then(|record| record.state.last_error.clone());
+            agent.event(Event { reason, ..agent.about(id, Topic::Uncertain) });
+        }
         agent
     }
 

@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::place::render;
+use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{GatewayPlan, Plan};
 use crate::finding::{Finding, Severity};
@@ -79,7 +80,7 @@ fn text(found: &[Found], works: bool, language: crate::reason::Language) -> Stri
 
 /// What every room has to say.
 async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
-    let mut findings = vault_findings(plan);
+    let mut findings = vault_findings(plan).await;
     for gateway in &plan.gateways {
         findings.extend(gateway_findings(gateway));
     }
@@ -87,9 +88,21 @@ async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
     findings
 }
 
-fn vault_findings(plan: &Plan) -> Vec<Finding> {
-    let mut findings = vault::examine(&plan.vault.path);
-    match Vault::peek(&plan.vault.path) {
+async fn vault_findings(plan: &Plan) -> Vec<Finding> {
+    let path = &plan.vault.path;
+    let mut findings = vault::examine(path);
+    let key = match &plan.vault.encryption_key {
+        None => None,
+        Some(source) => match read_key(source).await {
+            Ok(key) => Some(key),
+            Err(reason) => {
+                findings.push(Finding::error("vault", reason));
+                return findings;
+            }
+        },
+    };
+    let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
+    match seen {
         // It is made at the first start.
         Ok(_) | Err(vault::VaultError(VaultReason::Missing { .. })) => {}
         Err(error) => findings.push(Finding::error("vault", error.0)),

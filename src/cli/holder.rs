@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::agent::socket;
 use crate::cli::Exit;
 use crate::cli::place::{Loaded, complain};
+use crate::cli::vault::{encryption_key, refused};
 use crate::messages;
 use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::status::Status;
@@ -91,12 +92,10 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
 /// When somebody else owns it; or when it cannot be read, which has been said then.
 pub async fn open(loaded: &Loaded) -> Result<(Vault, Contents), Closed> {
     let path = &loaded.plan.vault.path;
-    let opened = Vault::open(path).map_err(|error| match error.0 {
+    let key = encryption_key(loaded.plan.vault.encryption_key.as_ref()).await.map_err(Closed::Refused)?;
+    let opened = Vault::open(path, key.as_ref(), loaded.plan.agent.max_in_flight).map_err(|error| match error.0 {
         VaultReason::Owned { holder } => Closed::Owned { holder },
-        reason => {
-            complain(&reason.into());
-            Closed::Refused(Exit::BadConfig)
-        }
+        _ => Closed::Refused(refused(error)),
     })?;
     for finding in vault::examine(path) {
         let message = messages::explain(loaded.plan.language, &finding.reason);

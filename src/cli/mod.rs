@@ -14,6 +14,7 @@ mod retry;
 mod run;
 pub mod secret;
 mod status;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -81,6 +82,8 @@ enum Command {
     Channels(channels::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
+    /// The vault: its encryption key, whether it is sound, beginning anew
+    Vault(vault::Options),
     /// The main job on an embedded token endpoint and gateway database; needs no files
     Demo(demo::Options),
     /// The JSON schema of the config file, for editors
@@ -109,6 +112,7 @@ impl Arguments {
             Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
+            Command::Vault(options) => vault::run(&place, &options),
             Command::Demo(options) => demo::run(&options),
             Command::Schema => {
                 print(&format!("{:#}\n", crate::config::schema::schema()))?;

@@ -7,10 +7,11 @@ use crate::cli::{ConfigPlace, Exit};
 use crate::config::file::Config;
 use crate::config::plan::Plan;
 use crate::config::report::{self, Labels};
-use crate::config::resolve::vault_path;
+use crate::config::resolve::{vault_key, vault_path};
 use crate::finding::Severity;
 use crate::messages;
 use crate::reason::{ConfigReason, Language, Reason};
+use crate::secret::SecretSource;
 use crate::shape::Problem;
 
 /// Where the file is looked for when nothing names it.
@@ -49,6 +50,8 @@ pub struct Surveyed {
     pub problem: Option<String>,
     /// Where the vault is.
     pub vault: PathBuf,
+    /// What seals it, if anything does.
+    pub encryption_key: Option<SecretSource>,
 }
 
 impl Surveyed {
@@ -116,17 +119,22 @@ impl ConfigPlace {
             }
         };
         let directory = std::path::absolute(&path).ok().and_then(|path| path.parent().map(ToOwned::to_owned));
+        let directory = directory.unwrap_or_default();
+        let encryption_key = match &plan {
+            Some(plan) => plan.vault.encryption_key.clone(),
+            None => vault_key(&Config::parse(&text).0, &directory),
+        };
         let vault = vault
             .map(ToOwned::to_owned)
             .or_else(|| plan.as_ref().map(|plan| plan.vault.path.clone()))
-            .or_else(|| vault_path(&Config::parse(&text).0, &directory.unwrap_or_default()));
+            .or_else(|| vault_path(&Config::parse(&text).0, &directory));
         let Some(vault) = vault else {
             if let Some(problem) = problem {
                 eprintln!("{problem}");
             }
             return Err(Exit::BadConfig);
         };
-        Ok(Surveyed { path, plan, problem, vault })
+        Ok(Surveyed { path, plan, problem, vault, encryption_key })
     }
 }
 

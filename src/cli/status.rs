@@ -14,6 +14,7 @@ use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::cli::holder;
 use crate::cli::place::{Surveyed, complain};
+use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
@@ -91,7 +92,8 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
     if let Some(living) = holder::status(&surveyed.vault, PATIENCE).await {
         return Ok(living);
     }
-    let opened = match Vault::peek(&surveyed.vault) {
+    let key = encryption_key(surveyed.encryption_key.as_ref()).await?;
+    let opened = match Vault::peek(&surveyed.vault, key.as_ref()) {
         Ok((handle, contents)) => Some((handle, contents)),
         Err(error) if matches!(error.0, VaultReason::Missing { .. }) => None,
         Err(error) => {

@@ -109,6 +109,8 @@ pub struct State {
     pub attempt: Option<Attempt>,
     /// An answer was lost, and the server may have rotated.
     pub lost: Option<Lost>,
+    /// Nothing was lost in flight: the vault turned out to be an older state of itself.
+    pub vault_was_older: bool,
     /// Only a human, a new seed or a changed config can help.
     pub halt: Option<Halt>,
     /// Failures in a row.
@@ -332,6 +334,21 @@ impl Record {
         Some(self.settle(plan, Outcome::Unknown(reason), now, jitter))
     }
 
+    /// The vault that this record was read from is an older state of itself. If a refresh spends the refresh token,
+    /// this one may be spent: it is asked once, late, like one whose answer was lost. Says whether it is so.
+    pub fn doubt(&mut self, plan: Option<&CredentialPlan>, now: Timestamp) -> bool {
+        let rotates = plan.map_or(self.state.rotates != Some(false), |plan| self.rotates(plan));
+        if !rotates || self.token_to_send().is_none() || self.state.halt.is_some() {
+            return false;
+        }
+        self.state.attempt = None;
+        let candidate = self.candidate.is_some();
+        self.state.lost = Some(Lost { at: now, candidate, asked_again: 0 });
+        self.state.vault_was_older = true;
+        self.note_failure(TokenReason::VaultIsOlder { code: None }.into(), now);
+        true
+    }
+
     /// Applies what a refresh came to. `jitter` is in `0.0..1.0`, drawn for this once.
     pub fn settle(&mut self, plan: &CredentialPlan, outcome: Outcome, now: Timestamp, jitter: f64) -> Settled {
         let attempt = self.state.attempt.take().unwrap_or(Attempt { at: now, candidate: self.candidate.is_some() });
@@ -364,6 +381,7 @@ impl Record {
         self.state.refresh_token_at = Some(now);
         self.state.refresh_token_expires_at = dies;
         self.state.lost = None;
+        self.state.vault_was_older = false;
     }
 
     fn succeed(&mut self, attempt: Attempt, grant: AccessGrant, rotated: bool, jitter: f64, now: Timestamp) -> Settled {
@@ -383,6 +401,7 @@ impl Record {
             jitter: thousandths(jitter),
             refreshed_at: Some(now),
             lost: None,
+            vault_was_older: false,
             halt: None,
             refused: false,
             failures: 0,
@@ -436,7 +455,12 @@ impl Record {
         }
         match lost.or(self.state.lost) {
             Some(lost) => {
-                let reason = TokenReason::OutcomeUnknown { lost_at: lost.at, code: Some(code) };
+                let code = Some(code);
+                let reason = if self.state.vault_was_older {
+                    TokenReason::VaultIsOlder { code }
+                } else {
+                    TokenReason::OutcomeUnknown { lost_at: lost.at, code }
+                };
                 self.halt(HaltKind::OutcomeUnknown, reason, now)
             }
             None => self.halt(HaltKind::Revoked, reason, now),

@@ -89,6 +89,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
         OtherClientsSeed { client_id: "app" },
         Crashed,
+        VaultIsOlder { code: "invalid_grant".to_owned() },
     ));
     reasons.extend(samples!(VaultReason:
         Directory { path: "/data/vault", error: error },
@@ -101,6 +102,11 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Unwritable { path: path, error: error },
         ReadableByOthers { path: path, mode: "644" },
         Missing { path: path },
+        Gone { path: path },
+        ReadOnly { path: path },
+        OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
+        Fleeting { path: path, filesystem: "overlay" },
+        Unconfirmed { path: path },
     ));
     reasons.extend(samples!(GatewayReason:
         Missing { path: path },
@@ -175,7 +181,9 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         TokenReason::Busy { status: 503, until: None }.into(),
         TokenReason::UnknownError { status: 404, code: None }.into(),
         TokenReason::OutcomeUnknown { lost_at: at, code: None }.into(),
+        TokenReason::VaultIsOlder { code: None }.into(),
         VaultReason::WrongKey { configured: false }.into(),
+        VaultReason::Fleeting { path: "/dev/shm/vault.db".into(), filesystem: "tmpfs".into() }.into(),
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
         NotifierReason::Refused { status: 500, code: None, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),

@@ -59,6 +59,17 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// Takes the lock where there may be a vault, and makes no directory for one.
+    ///
+    /// # Errors
+    /// As [`Lock::take`], or when there is no directory.
+    pub fn take_of(vault: &Path) -> Result<Self, VaultError> {
+        if !vault.parent().is_some_and(Path::exists) {
+            return Err(VaultError(VaultReason::Missing { path: vault.display().to_string() }));
+        }
+        Self::take(vault)
+    }
+
     /// Who holds a vault's lock now, as its file names them; `None` when nobody does.
     pub fn holder(vault: &Path) -> Option<String> {
         let mut file = OpenOptions::new().read(true).open(path_of(vault)).ok()?;

@@ -153,6 +153,11 @@ impl Sidecar {
         self.stdout.text() + &self.stderr.text()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

@@ -7,7 +7,7 @@ mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -53,6 +53,19 @@ pub(super) const WORDS: Words = Words {
     would_work: "It would work.",
     would_not_work: "It would not work yet.",
     plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
+    vault: VaultWords {
+        sound: "sound",
+        sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
+        plain: "It is not sealed: whoever can read the file, or a backup of it, has the tokens. \
+                `encryption_key` in `[vault]` seals it.",
+        holds: "It holds {records} records, {channels} adopted channels, {fingerprints} fingerprints, {events} events.",
+        behind: "It is an older state of itself (restored from a backup?): refresh tokens in it may be spent.",
+        orphaned: "The record `{}` has no credential in the config; it is kept, and used again when the credential is back.",
+        rekeyed: "The vault is sealed with the new key. Put {} into `encryption_key` in `[vault]` before the next start.",
+        set_aside: "The vault was set aside as {}.",
+        forgotten: "There was no vault to set aside; the next start makes a new one.",
+        type_yes: "It is set aside, not deleted. Type `yes` to go on: ",
+    },
 };
 
 /// A reason in words.

@@ -128,5 +128,19 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             "The refresh stopped because of a fault in the sidecar itself.",
             format!("{GOES_ON} Please report it with the log around this time."),
         ),
+        TokenReason::VaultIsOlder { code: None } => Message::new(
+            "The vault is an older state of itself (restored from a backup?): this refresh token may have been spent \
+             since.",
+            "If the newer vault still exists, stop the sidecar and put it back. Otherwise nothing yet: the present \
+             key goes on serving, and the refresh token is tried once, shortly before the key dies. Have a fresh one \
+             ready in case it is refused.",
+        ),
+        TokenReason::VaultIsOlder { code: Some(code) } => Message::new(
+            format!(
+                "The vault was an older state of itself, and the provider refuses its refresh token (`{code}`): \
+                 most likely it had been spent since."
+            ),
+            authorize,
+        ),
     }
 }

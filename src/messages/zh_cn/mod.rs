@@ -7,7 +7,7 @@ mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -53,6 +53,18 @@ pub(super) const WORDS: Words = Words {
     would_work: "可以正常工作。",
     would_not_work: "目前还不能正常工作。",
     plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
+    vault: VaultWords {
+        sound: "完好",
+        sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
+        plain: "未加密：能读取该文件或其备份的人就能拿到令牌。在 `[vault]` 中设置 `encryption_key` 即可加密。",
+        holds: "其中有 {records} 条凭据记录、{channels} 个已接管的渠道、{fingerprints} 个指纹、{events} 条事件。",
+        behind: "它回到了较早的状态（是从备份恢复的吗？），其中的刷新令牌可能已被用过。",
+        orphaned: "记录 `{}` 在配置中没有对应的凭据；记录会保留，凭据回来后继续使用。",
+        rekeyed: "保管库已用新密钥加密。请在下次启动之前把 {} 填入 `[vault]` 的 `encryption_key`。",
+        set_aside: "保管库已另存为 {}。",
+        forgotten: "没有可另存的保管库，下次启动会新建一个。",
+        type_yes: "保管库会另存，不会删除。输入 `yes` 继续：",
+    },
 };
 
 /// A reason in words.
