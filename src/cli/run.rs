@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{Agent, Mode, Report};
 use crate::cli::place::{Loaded, render};
-use crate::cli::vault::{encryption_key, refused};
+use crate::cli::vault::{encryption_key, refused, unexpected};
 use crate::cli::{ConfigPlace, Exit, block_on};
 use crate::messages;
 use crate::time::SystemClock;
@@ -46,7 +46,7 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
 /// Opens the vault; says what is wrong with it.
 pub fn open(loaded: &Loaded) -> Result<(Vault, vault::Contents), Exit> {
     let path = &loaded.plan.vault.path;
-    let key = encryption_key(loaded.plan.vault.encryption_key.as_ref())?;
+    let key = block_on(encryption_key(loaded.plan.vault.encryption_key.as_ref())).map_err(unexpected)??;
     let opened = Vault::open(path, key.as_ref(), loaded.plan.agent.max_in_flight).map_err(refused)?;
     for finding in vault::examine(path) {
         let message = messages::explain(loaded.plan.language, &finding.reason);

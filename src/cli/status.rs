@@ -73,7 +73,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Some(plan) => plan.vault.encryption_key.clone(),
         None => vault_key(&Config::parse(&text).0, &directory),
     };
-    let key = match encryption_key(key.as_ref()) {
+    let key = match block_on(encryption_key(key.as_ref()))? {
         Ok(key) => key,
         Err(exit) => return Ok(exit),
     };

@@ -77,36 +77,33 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    let key = || encryption_key(loaded.plan.vault.encryption_key.as_ref());
-    let done = match &options.action {
-        Action::Keygen => Ok(()),
-        Action::Rekey { new_key } => {
-            let Some(new_key) = source(new_key) else {
-                let message = "--new-key takes env:NAME, file:PATH or keyring:ENTRY";
-                Arguments::command().error(ErrorKind::ValueValidation, message).exit();
-            };
-            key().and_then(|old| rekey(&loaded, old.as_ref(), &new_key))
-        }
-        Action::Check { json } => key().and_then(|key| check(&loaded, key.as_ref(), *json)),
-        Action::Reset { yes } => reset(&loaded, *yes),
-    };
+    let done = block_on(act(&loaded, &options.action))?;
     Ok(done.err().unwrap_or(Exit::Fine))
+}
+
+async fn act(loaded: &Loaded, action: &Action) -> Result<(), Exit> {
+    let configured = loaded.plan.vault.encryption_key.as_ref();
+    match action {
+        Action::Keygen => Ok(()),
+        Action::Rekey { new_key } => rekey(loaded, encryption_key(configured).await?.as_ref(), new_key).await,
+        Action::Check { json } => check(loaded, encryption_key(configured).await?.as_ref(), *json),
+        Action::Reset { yes } => reset(loaded, *yes),
+    }
 }
 
 /// The encryption key that the config names; what is wrong with it is said to standard error.
 ///
 /// # Errors
 /// [`Exit::BadConfig`] when it cannot be read, or is no key.
-pub fn encryption_key(source: Option<&SecretSource>) -> Result<Option<EncryptionKey>, Exit> {
-    source.map(key_or_exit).transpose()
-}
-
-fn key_or_exit(source: &SecretSource) -> Result<EncryptionKey, Exit> {
-    let key = block_on(read_key(source)).map_err(unexpected)?;
-    key.map_err(|reason| {
-        complain(&reason);
-        Exit::BadConfig
-    })
+pub async fn encryption_key(source: Option<&SecretSource>) -> Result<Option<EncryptionKey>, Exit> {
+    let Some(source) = source else { return Ok(None) };
+    match read_key(source).await {
+        Ok(key) => Ok(Some(key)),
+        Err(reason) => {
+            complain(&reason);
+            Err(Exit::BadConfig)
+        }
+    }
 }
 
 /// Reads an encryption key.
@@ -128,8 +125,12 @@ pub fn refused(error: VaultError) -> Exit {
     exit
 }
 
-fn rekey(loaded: &Loaded, old: Option<&EncryptionKey>, source: &SecretSource) -> Result<(), Exit> {
-    let new = key_or_exit(source)?;
+async fn rekey(loaded: &Loaded, old: Option<&EncryptionKey>, new_key: &str) -> Result<(), Exit> {
+    let Some(source) = source(new_key) else {
+        let message = "--new-key takes env:NAME, file:PATH or keyring:ENTRY";
+        Arguments::command().error(ErrorKind::ValueValidation, message).exit();
+    };
+    let Some(new) = encryption_key(Some(&source)).await? else { return Ok(()) };
     Vault::rekey(&loaded.plan.vault.path, old, &new).map_err(refused)?;
     let words = &messages::words(loaded.plan.language).vault;
     say(&format!("{}\n", words.rekeyed.replace("{}", &source.to_string())))
@@ -237,7 +238,7 @@ fn say(text: &str) -> Result<(), Exit> {
 
 /// What nobody expected, said to standard error.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
-fn unexpected(error: anyhow::Error) -> Exit {
+pub fn unexpected(error: anyhow::Error) -> Exit {
     eprintln!("error: {error:#}");
     Exit::Failed
 }
