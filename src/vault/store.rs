@@ -347,6 +347,8 @@ impl Store {
         let path = &self.path;
         let named = |error: rusqlite::Error| diagnose(path, &error);
         failpoint::vault_commit().map_err(named)?;
+        #[cfg(feature = "failpoints")]
+        let marks = groups.clone();
         let catches_up =
             groups.clone().flat_map(|group| &group.changes).any(|change| matches!(change, Change::CaughtUp));
         let count = if catches_up { self.count.max(self.commits.written()) } else { self.count } + 1;
@@ -369,7 +371,7 @@ impl Store {
         }
         rows::set_meta(&transaction, COMMITS, &count.to_be_bytes()).map_err(named)?;
         transaction.commit().map_err(named)?;
-        failpoint!("after-mark" if groups.clone().flat_map(|group| &group.changes).any(
+        failpoint!("after-mark" if marks.flat_map(|group| &group.changes).any(
             |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
         ));
         self.count = count;
