@@ -330,6 +330,7 @@ impl Room {
         let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
         let replaced = target.standing.reason == Some(ChannelReason::Replaced);
         self.look_soon();
+        self.looked = false;
         if replaced {
             // It is another channel by now: it is adopted as a new one.
             self.adoptions.remove(&id);
@@ -354,6 +355,7 @@ impl Room {
         adoption.state.take_over = false;
         let note = Change::Adoption(Box::new(adoption.clone()));
         self.look_soon();
+        self.looked = false;
         Some(vec![note])
     }
 
