@@ -374,6 +374,18 @@ pub enum TokenReason {
     },
     /// The refresh stopped in the middle of our own code.
     Crashed,
+    /// The vault is an older state of itself: the refresh token may have been spent since.
+    VaultIsOlder {
+        /// The server's error code, where it refused the refresh token.
+        code: Option<String>,
+    },
+    /// Half of the access token's life is shorter than the gateway's cache lag.
+    ShortLived {
+        /// How long it lives.
+        lifetime_seconds: u64,
+        /// The cache lag.
+        lag_seconds: u64,
+    },
 }
 
 /// What can be wrong with the vault.
@@ -437,6 +449,37 @@ pub enum VaultReason {
     },
     /// No vault there yet.
     Missing {
+        /// The file.
+        path: String,
+    },
+    /// There was a vault, and now there is none.
+    Gone {
+        /// The file.
+        path: String,
+    },
+    /// The file is read-only.
+    ReadOnly {
+        /// The file.
+        path: String,
+    },
+    /// The file belongs to another user.
+    OtherOwner {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// It lies on a container's own layer, or in memory.
+    Fleeting {
+        /// The file.
+        path: String,
+        /// `overlay`, `tmpfs`, …
+        filesystem: String,
+    },
+    /// Setting a vault aside takes a person's word.
+    Unconfirmed {
         /// The file.
         path: String,
     },
@@ -603,6 +646,11 @@ pub enum ChannelReason {
         /// The credential that has it.
         owner: String,
     },
+    /// Its gateway is another one's database.
+    SameDatabase {
+        /// The other gateway's name.
+        other: String,
+    },
     /// Given back by `release`.
     Released,
 }
@@ -663,9 +711,40 @@ pub enum AgentReason {
         /// The nearest known name.
         nearest: Option<String>,
     },
-    /// Two gateways are one database.
-    SameDatabase {
-        /// The other gateway's name.
-        other: String,
+    /// Somebody holds the vault and does not answer.
+    Silent {
+        /// Who, as the lock file says.
+        holder: String,
+    },
+    /// No agent runs.
+    NotRunning,
+    /// Credentials that are halted or whose key is dead.
+    NeedAttention {
+        /// Their names.
+        credentials: Vec<String>,
+    },
+    /// The control socket cannot be opened: nobody can ask this process anything.
+    NoControlSocket {
+        /// The socket.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+    /// The HTTP server's address cannot be had.
+    CannotListen {
+        /// The address.
+        address: String,
+        /// The system's words.
+        error: String,
+    },
+    /// The HTTP server can be reached from other machines.
+    ListensBeyondLoopback {
+        /// The address.
+        address: String,
+    },
+    /// Asked twice to stop: it leaves without waiting for these credentials' answers.
+    Abandoned {
+        /// Those with a request under way.
+        credentials: Vec<String>,
     },
 }

@@ -49,6 +49,11 @@ impl Timestamp {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// The moment this one is called by a clock that was set by so many milliseconds, forward or back.
+    pub fn shifted(self, milliseconds: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(milliseconds))
+    }
+
     /// Parses an RFC 3339 date and time with any offset.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let moment: jiff::Timestamp = text.trim().parse().ok()?;
@@ -112,6 +117,18 @@ impl fmt::Debug for Timestamp {
 pub trait Clock: Send + Sync {
     /// The wall-clock time now.
     fn now(&self) -> Timestamp;
+
+    /// The time since some moment that never changes, whatever the wall clock is set to.
+    fn uptime(&self) -> Uptime;
+}
+
+/// How long the machine has been up; nobody can set this clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Uptime {
+    /// The time it was suspended included (`CLOCK_BOOTTIME`).
+    pub with_sleep: Duration,
+    /// The time it was suspended left out (`CLOCK_MONOTONIC`).
+    pub awake: Duration,
 }
 
 /// The machine's clock.
@@ -123,45 +140,60 @@ impl Clock for SystemClock {
         #[expect(clippy::disallowed_methods, reason = "this is the one place")]
         Timestamp::from(SystemTime::now())
     }
+
+    fn uptime(&self) -> Uptime {
+        let read = |clock| {
+            let time = rustix::time::clock_gettime(clock);
+            // Both clocks count from zero at boot.
+            Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+        };
+        Uptime { with_sleep: read(rustix::time::ClockId::Boottime), awake: read(rustix::time::ClockId::Monotonic) }
+    }
 }
 
 /// A clock that stands still until it is moved, for tests.
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock {
+    now: Arc<AtomicI64>,
+    awake: Arc<AtomicI64>,
+    slept: Arc<AtomicI64>,
+}
 
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Arc::new(AtomicI64::new(start.0)))
+        Self { now: Arc::new(AtomicI64::new(start.0)), awake: Arc::default(), slept: Arc::default() }
     }
 
-    /// Moves the clock to `moment`, forward or back.
+    /// Lets time pass: every clock goes on.
+    pub fn pass(&self, length: Duration) {
+        let milliseconds = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+        self.awake.fetch_add(milliseconds, Ordering::SeqCst);
+        self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    /// The machine sleeps: only the clock that counts that goes on, and the wall's.
+    pub fn sleep(&self, length: Duration) {
+        let milliseconds = i64::try_from(length.as_millis()).unwrap_or(i64::MAX);
+        self.slept.fetch_add(milliseconds, Ordering::SeqCst);
+        self.now.fetch_add(milliseconds, Ordering::SeqCst);
+    }
+
+    /// Somebody sets the wall clock, forward or back.
     pub fn set(&self, moment: Timestamp) {
-        self.0.store(moment.0, Ordering::SeqCst);
+        self.now.store(moment.0, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.now.load(Ordering::SeqCst))
     }
-}
 
-/// A length of time as people write it: its two largest units, "3 min 20 s"-like: `1h 30m`, `45s`, `300ms`.
-pub fn short_duration(length: Duration) -> String {
-    let seconds = length.as_secs();
-    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-    let units = [(days, "d"), (hours, "h"), (minutes, "m"), (rest, "s")];
-    let Some(first) = units.iter().position(|(count, _)| *count > 0) else {
-        return format!("{}ms", length.subsec_millis());
-    };
-    let shown: Vec<String> = units[first..]
-        .iter()
-        .take(2)
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, unit)| format!("{count}{unit}"))
-        .collect();
-    shown.join(" ")
+    fn uptime(&self) -> Uptime {
+        let read = |clock: &AtomicI64| Duration::from_millis(clock.load(Ordering::SeqCst).unsigned_abs());
+        Uptime { with_sleep: read(&self.awake) + read(&self.slept), awake: read(&self.awake) }
+    }
 }
 
 #[cfg(test)]
@@ -184,13 +216,5 @@ mod tests {
         assert_eq!(Timestamp::from_seconds(i64::MAX), Timestamp::MAX);
         assert_eq!(Timestamp::EPOCH.since(Timestamp::MAX), Duration::ZERO);
         assert_eq!(Timestamp::MAX.to_string(), "9999-12-30T22:00:00Z");
-    }
-
-    #[test]
-    fn short_durations_read_well() {
-        let cases = [(0, "0ms"), (45, "45s"), (200, "3m 20s"), (3600, "1h"), (5400, "1h 30m"), (90_061, "1d 1h")];
-        for (seconds, text) in cases {
-            assert_eq!(short_duration(Duration::from_secs(seconds)), text);
-        }
     }
 }

@@ -4,15 +4,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::agent::deliver::Room;
-use crate::agent::{Active, Agent, Next, Report, refresh, seeds};
+use crate::agent::watch::{self, Sight};
+use crate::agent::{Active, Agent, Mode, Next, Rejected, Report, refresh, seeds};
 use crate::channel::ownership::Adoption;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId, State};
+use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State};
+use crate::finding::Severity;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
+use crate::messages;
 use crate::oauth::request;
-use crate::reason::AgentReason;
+use crate::reason::{AgentReason, Reason};
 use crate::vault::Change;
 
 impl Agent {
@@ -24,8 +27,12 @@ impl Agent {
             tracing::warn!("{}", self.words(&reason.into(), "NAME"));
         }
         self.queue.set_bounds(self.plan.agent);
+        self.shared.vault.set_max_in_flight(self.plan.agent.max_in_flight);
         // Certificates may have changed with the plan.
         self.shared.clients.forget();
+        if diff.server && self.mode == Mode::Run {
+            self.page = self.plan.server.as_ref().map(|server| self.serve_page(server.listen));
+        }
         if diff.notifiers || diff.language {
             self.courier.replace(&self.plan);
         }
@@ -50,6 +57,22 @@ impl Agent {
         if diff.gateways {
             self.consider_all();
         }
+    }
+
+    /// The vault is an older state of itself: refresh tokens that may be spent are asked late, and only once. Noted in
+    /// one commit, so that a crash in between is noticed again.
+    pub(super) fn doubt_all(&mut self, plan: &Plan) -> Vec<RecordId> {
+        let now = self.now();
+        let (mut changes, mut doubted) = (vec![Change::CaughtUp], Vec::new());
+        for record in self.records.values_mut() {
+            let own = plan.credential(&record.name).filter(|plan| ClientIdentity::of(plan) == record.client);
+            if record.doubt(own.map(|plan| &**plan), now) {
+                changes.push(Change::Record(Box::new(record.clone())));
+                doubted.push(record.id);
+            }
+        }
+        self.shared.vault.commit_soon(changes);
+        doubted
     }
 
     /// Opens the gateways that are new or changed, closes those that are gone; what is known of channels stays.
@@ -205,5 +228,72 @@ impl Agent {
                 let _ = reports.send(Report::Configured(id, now));
             }
         });
+    }
+
+    pub(super) fn configured(&mut self, id: RecordId, configured: &str) {
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let other = |halt: &Halt| {
+            halt.kind == HaltKind::Misconfigured && halt.configured.as_deref().is_some_and(|then| then != configured)
+        };
+        if record.state.halt.as_ref().is_some_and(other) {
+            tracing::info!(credential = %record.name, "its configuration changed: trying again");
+            record.revive();
+            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.consider(id);
+        }
+    }
+
+    pub(super) fn config_seen(&mut self, sight: Sight) {
+        let text = match sight {
+            Sight::Changed(text) => text,
+            Sight::Unreadable(reason) => {
+                let reason = reason.into();
+                let line = self.words(&reason, "NAME");
+                tracing::error!(reason = line, "the last good config goes on");
+                return self.reject(reason, line);
+            }
+            Sight::NoInotify(reason) => {
+                tracing::warn!("{}", self.words(&reason.into(), "NAME"));
+                return;
+            }
+        };
+        match watch::load(&self.config, &text) {
+            Ok((plan, warnings)) => {
+                self.log_problems(&text, &warnings);
+                self.loaded_at = self.now();
+                if let Some(rejected) = self.config_rejected.take() {
+                    let event = Event { reason: Some(rejected.reason), ..Event::new(self.now(), Topic::Recovered) };
+                    self.event(event);
+                }
+                let diff = self.plan.diff(&plan);
+                if diff == PlanDiff::default() {
+                    tracing::info!("config read again: nothing changed");
+                    return;
+                }
+                self.apply(plan, &diff);
+                tracing::info!(
+                    added = diff.start.len(),
+                    removed = diff.stop.len(),
+                    changed = diff.replace.len(),
+                    "config applied"
+                );
+            }
+            Err(problems) => {
+                self.log_problems(&text, &problems);
+                let first = problems.iter().find(|problem| problem.severity == Severity::Error);
+                if let Some(problem) = first {
+                    let alone = std::slice::from_ref(problem);
+                    let lines = messages::problem_lines(self.plan.language, &self.config, &text, alone);
+                    let line = lines.into_iter().map(|(_, line)| line).collect();
+                    self.reject(problem.reason.clone().into(), line);
+                }
+            }
+        }
+    }
+
+    fn reject(&mut self, reason: Reason, line: String) {
+        self.config_rejected = Some(Rejected { reason: reason.clone(), line });
+        let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::ConfigRejected) };
+        self.event(event);
     }
 }

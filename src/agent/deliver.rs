@@ -28,6 +28,8 @@ use crate::vault::{Change, FingerprintKind, Fingerprinter, VaultHandle};
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often while a database is missing or not migrated yet, and while a late key is watched.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
+/// For how long only we may have written before people are told.
+const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
 
@@ -59,6 +61,22 @@ pub struct Room {
     failures: u32,
     /// Until then the channels are looked at every second.
     watch_until: Timestamp,
+    /// What looking brought up besides deliveries.
+    pub wishes: Wishes,
+    /// Another gateway of the config that is the same database: everything here is left to it.
+    pub same_as: Option<Arc<str>>,
+    /// Since when nobody but us wrote, from our own first write on.
+    only_ours_since: Option<Timestamp>,
+    told_unused: bool,
+}
+
+/// What a look brought up besides deliveries; the agent takes it from the room.
+#[derive(Default)]
+pub struct Wishes {
+    /// Credentials to refresh now, because a gateway called their key dead.
+    pub refresh: Vec<RecordId>,
+    /// What is to be noted in the vault.
+    pub notes: Vec<Change>,
 }
 
 /// A channel that a credential feeds.
@@ -75,6 +93,8 @@ pub struct Target {
     pub standing: Standing,
     /// A key whose fingerprint is in the vault: it may be written at once.
     fingerprinted: Option<Secret>,
+    /// The key that the new one replaces had less than the cache lag to live.
+    is_late: bool,
     pending_since: Option<Timestamp>,
     told_undelivered: bool,
 }
@@ -209,6 +229,10 @@ impl Room {
             trouble: None,
             failures: 0,
             watch_until: Timestamp::EPOCH,
+            wishes: Wishes::default(),
+            same_as: None,
+            only_ours_since: None,
+            told_unused: false,
         }
     }
 
@@ -232,6 +256,7 @@ impl Room {
                     key_is_explicit: channel.key_is_explicit,
                     standing: Standing::unseen(&channel.select),
                     fingerprinted: None,
+                    is_late: false,
                     pending_since: None,
                     told_undelivered: false,
                 };
@@ -239,6 +264,13 @@ impl Room {
                 target.key.clone_from(&channel.key);
                 target.key_is_explicit = channel.key_is_explicit;
                 target.credential = Arc::clone(&plan.name);
+                if let Some(adoption) = adopted_id(&self.adoptions, &target).and_then(|id| self.adoptions.get(&id))
+                    && target.standing.status.is_none()
+                {
+                    target.standing.id = Some(adoption.channel);
+                    target.standing.name.clone_from(&adoption.name);
+                    target.standing.delivered_at = adoption.state.delivered_at;
+                }
                 self.by_record.entry(record).or_default().push(self.targets.len());
                 self.targets.push(target);
             }
@@ -254,18 +286,75 @@ impl Room {
         self.by_record.get(&record).into_iter().flatten().map(|index| &self.targets[*index])
     }
 
-    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once.
-    pub fn key_is_new(&mut self, record: &Record) {
+    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
+    /// the key before it dies, if there was one.
+    pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {
+        let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
         for index in self.by_record.get(&record.id).into_iter().flatten() {
             let target = &mut self.targets[*index];
             target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
+            target.is_late = is_late;
             self.dirty.insert(*index);
         }
     }
 
-    /// Somebody wrote into the gateway: look at everything.
+    /// The wall clock was set by so many milliseconds: windows keep their distance from now.
+    pub fn shift(&mut self, milliseconds: i64) {
+        for state in self.adoptions.values_mut().map(|adoption| &mut adoption.state) {
+            let moments = state.key_written_at.iter_mut().chain(&mut state.delivered_at);
+            for moment in moments.chain(&mut state.reenabled_at) {
+                *moment = moment.shifted(milliseconds);
+            }
+        }
+        self.watch_until = self.watch_until.shifted(milliseconds);
+        self.look_soon();
+    }
+
+    /// Look at everything at once.
     pub fn look_soon(&mut self) {
         self.next_look = Timestamp::EPOCH;
+    }
+
+    /// Somebody else wrote into the gateway: it is in use, and worth a look.
+    pub fn written(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        self.only_ours_since = None;
+        if std::mem::take(&mut self.told_unused) {
+            events.push(self.about_the_gateway(Topic::Recovered, now));
+        }
+        self.look_soon();
+    }
+
+    /// A person takes a channel over, whatever key it holds. Returns what is to be noted first; `None` when it is not
+    /// one of the config's channels.
+    pub fn adopt(&mut self, id: i64) -> Option<Vec<Change>> {
+        let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
+        let replaced = target.standing.reason == Some(ChannelReason::Replaced);
+        self.look_soon();
+        if replaced {
+            // It is another channel by now: it is adopted as a new one.
+            self.adoptions.remove(&id);
+            return Some(vec![Change::Forget { gateway: self.plan.name.to_string(), channel: id }]);
+        }
+        Some(match self.adoptions.get_mut(&id) {
+            Some(adoption) => {
+                adoption.state.released = false;
+                adoption.state.take_over = true;
+                adoption.state.reenabled_at.clear();
+                vec![Change::Adoption(Box::new(adoption.clone()))]
+            }
+            None => Vec::new(),
+        })
+    }
+
+    /// A person gives a channel back, with the key it had before. Returns what is to be noted first; `None` when it
+    /// was never adopted.
+    pub fn release(&mut self, id: i64) -> Option<Vec<Change>> {
+        let adoption = self.adoptions.get_mut(&id)?;
+        adoption.state.released = true;
+        adoption.state.take_over = false;
+        let note = Change::Adoption(Box::new(adoption.clone()));
+        self.look_soon();
+        Some(vec![note])
     }
 
     /// When there is something to look at, if nothing happens before.
@@ -283,6 +372,21 @@ impl Room {
                 let state = target.standing.state;
                 target.standing.status.is_some()
                     && matches!(state, ChannelState::Pending | ChannelState::Delivered | ChannelState::DisabledByHand)
+            })
+    }
+
+    /// Whether the key of a record is in its channels here, or cannot be.
+    pub fn has_settled(&self, record: &Record) -> bool {
+        let is_current = |target: &Target| {
+            let adoption = target.standing.id.and_then(|id| self.adoptions.get(&id));
+            adoption.is_none_or(|adoption| adoption.state.generation == record.state.generation)
+        };
+        let cannot_be = self.trouble.is_some() && !self.busy;
+        cannot_be
+            || self.targets_of(record.id).all(|target| match target.standing.state {
+                ChannelState::Pending => false,
+                ChannelState::Delivered | ChannelState::DisabledByHand => is_current(target),
+                _ => true,
             })
     }
 
@@ -306,7 +410,7 @@ impl Room {
         let mut selects = Vec::with_capacity(indexes.len());
         let mut expected = HashMap::new();
         for target in indexes.iter().map(|index| &self.targets[*index]) {
-            let adopted = self.adopted_id(target);
+            let adopted = adopted_id(&self.adoptions, target);
             selects.push(adopted.map_or_else(|| target.select.clone(), ChannelSelect::Id));
             let id = adopted.or(match target.select {
                 ChannelSelect::Id(id) => Some(id),
@@ -326,20 +430,6 @@ impl Room {
             expected,
             probe: !self.writable || self.trouble.is_some(),
         })
-    }
-
-    /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
-    fn adopted_id(&self, target: &Target) -> Option<i64> {
-        match &target.select {
-            ChannelSelect::Id(id) => self.adoptions.contains_key(id).then_some(*id),
-            ChannelSelect::Name(name) => self
-                .adoptions
-                .values()
-                .find(|adoption| {
-                    adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name)
-                })
-                .map(|adoption| adoption.channel),
-        }
     }
 
     /// Handles what a look brought: how each channel stands now, and the keys that are to be written.
@@ -376,6 +466,14 @@ impl Room {
             self.look_soon();
             return None;
         }
+        if let Some(other) = self.same_as.clone() {
+            for index in 0..self.targets.len() {
+                let reason = ChannelReason::SameDatabase { other: other.to_string() };
+                self.stand(index, None, ChannelState::Conflict, Some(reason), now, events);
+            }
+            return None;
+        }
+        self.tell_unused(now, events);
         let kind = self.handle.kind();
         let mut taken: HashMap<i64, Arc<str>> = HashMap::new();
         let mut deliveries = Vec::new();
@@ -428,7 +526,7 @@ impl Room {
         }
         let adoption = view
             .and_then(|view| self.adoptions.get(&view.id))
-            .or_else(|| self.adopted_id(target).and_then(|id| self.adoptions.get(&id)));
+            .or_else(|| adopted_id(&self.adoptions, target).and_then(|id| self.adoptions.get(&id)));
         let grant = record.and_then(|record| record.access.as_ref());
         let (key, mut supported) = match grant.map(|grant| grant.key(&target.key)).transpose() {
             Ok(key) => (key, Ok(())),
@@ -450,9 +548,18 @@ impl Room {
             (None, _) => Owner::Unadopted,
         };
         let lag = self.lag();
-        let look = Look { adoption, view, supported, owner, key_expires_at: grant.map(|grant| grant.expires_at), lag };
+        let look = Look {
+            adoption,
+            view,
+            supported,
+            owner,
+            key_expires_at: grant.map(|grant| grant.expires_at),
+            generation: record.map_or(0, |record| record.state.generation),
+            lag,
+        };
         let decision = policy::decide(&self.plan, look, now);
-        let (reenable, counted) = match decision {
+        let adoption_id = adoption.map(|adoption| adoption.channel);
+        let reenable = match decision {
             ChannelDecision::Leave(state) => {
                 self.mark_found(index, view, record, owner, now);
                 self.stand(index, view, state, None, now, events);
@@ -462,11 +569,20 @@ impl Room {
                 self.stand(index, view, state, Some(reason), now, events);
                 return None;
             }
-            ChannelDecision::Publish { reenable } => (reenable, false),
-            ChannelDecision::Reenable { counted } => (true, counted),
+            ChannelDecision::Refresh => {
+                self.ask_for_a_key(index, view, record, now);
+                self.stand(index, view, ChannelState::Delivered, None, now, events);
+                return None;
+            }
+            ChannelDecision::GiveBack => {
+                self.stand(index, view, ChannelState::Released, None, now, events);
+                return self.return_key(index, view?, adoption_id?);
+            }
+            ChannelDecision::Publish { reenable } => reenable,
+            ChannelDecision::Reenable => true,
         };
         let (view, record, key) = (view?, record?, key?);
-        let delivery = self.delivery(index, view, record, key, owner, reenable, counted, fingerprinter, now);
+        let delivery = self.delivery(index, view, record, key, owner, reenable, fingerprinter, now);
         self.stand(index, Some(view), ChannelState::Pending, None, now, events);
         Some(delivery)
     }
@@ -475,7 +591,7 @@ impl Room {
     fn find<'v>(&self, index: usize, views: &'v [ChannelView]) -> Result<Option<&'v ChannelView>, ChannelReason> {
         let target = &self.targets[index];
         let by_id = |id: i64| views.iter().find(|view| view.id == id);
-        match (self.adopted_id(target), &target.select) {
+        match (adopted_id(&self.adoptions, target), &target.select) {
             (Some(id), _) => Ok(by_id(id)),
             (None, ChannelSelect::Id(id)) => Ok(by_id(*id)),
             (None, ChannelSelect::Name(name)) => {
@@ -511,6 +627,42 @@ impl Room {
         self.targets[index].standing.delivered_at = delivered_at.flatten();
     }
 
+    /// The key that was there before we came, on its way back.
+    fn return_key(&self, index: usize, view: &ChannelView, id: i64) -> Option<Delivery> {
+        let target = &self.targets[index];
+        let adoption = self.adoptions.get(&id)?.clone();
+        let publication = Publication {
+            id: view.id,
+            created_time: view.created_time,
+            expected: view.key.clone(),
+            key: adoption.displaced.clone()?,
+            reenable: false,
+        };
+        Some(Delivery {
+            record: target.record,
+            select: target.select.clone(),
+            publication,
+            adoption,
+            before: Vec::new(),
+        })
+    }
+
+    /// The gateway calls the key dead that we believed valid: another one is asked for, once for each key.
+    fn ask_for_a_key(&mut self, index: usize, view: Option<&ChannelView>, record: Option<&Record>, now: Timestamp) {
+        let (Some(view), Some(record)) = (view, record) else { return };
+        let Some(adoption) = self.adoptions.get_mut(&view.id) else { return };
+        adoption.state.asked_for_after = Some(record.state.generation);
+        adoption.state.reenabled_at.push(now);
+        let excess = adoption.state.reenabled_at.len().saturating_sub(10);
+        adoption.state.reenabled_at.drain(..excess);
+        self.wishes.refresh.push(record.id);
+        self.wishes.notes.push(Change::Adoption(Box::new(adoption.clone())));
+        tracing::warn!(
+            credential = %self.targets[index].credential, gateway = %self.plan.name, channel = view.id,
+            "the gateway calls the key dead: refreshing now"
+        );
+    }
+
     #[expect(clippy::too_many_arguments, reason = "one step of judge(), apart for reading")]
     fn delivery(
         &self,
@@ -520,7 +672,6 @@ impl Room {
         key: Secret,
         owner: Owner,
         reenable: bool,
-        counted: bool,
         fingerprinter: &Fingerprinter,
         now: Timestamp,
     ) -> Delivery {
@@ -531,6 +682,7 @@ impl Room {
             ChannelSelect::Name(name) => Some(name.clone()),
             ChannelSelect::Id(_) => None,
         };
+        let mut before = Vec::new();
         let mut adoption = known.cloned().unwrap_or_else(|| Adoption {
             gateway: self.plan.name.to_string(),
             channel: view.id,
@@ -541,9 +693,13 @@ impl Room {
             state: AdoptionState::default(),
         });
         adoption.record = target.record;
+        if std::mem::take(&mut adoption.state.take_over) && owner == Owner::Stranger {
+            // What is displaced now is what `release` puts back.
+            adoption.displaced = Some(view.key.clone());
+            before.push(Change::Adoption(Box::new(adoption.clone())));
+        }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
-        let mut before = Vec::new();
         if known.is_none() {
             // The displaced key is safe before it is displaced.
             before.push(Change::Adoption(Box::new(adoption.clone())));
@@ -556,12 +712,7 @@ impl Room {
         adoption.state.generation = record.state.generation;
         if is_new_key {
             adoption.state.key_written_at = Some(now);
-            adoption.state.late = view.status != Status::Enabled || known.is_none();
-        }
-        if counted {
-            adoption.state.reenabled_at.push(now);
-            let excess = adoption.state.reenabled_at.len().saturating_sub(10);
-            adoption.state.reenabled_at.drain(..excess);
+            adoption.state.late = view.status != Status::Enabled || known.is_none() || target.is_late;
         }
         let publication =
             Publication { id: view.id, created_time: view.created_time, expected: view.key.clone(), key, reenable };
@@ -585,6 +736,11 @@ impl Room {
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
+                    self.only_ours_since.get_or_insert(now);
+                    if adoption.state.released {
+                        tracing::info!(gateway = %self.plan.name, channel = publication.id, "key given back");
+                        continue;
+                    }
                     adoption.state.delivered_at = Some(now);
                     if published.reenabled || adoption.state.late {
                         self.watch_until = self.watch_until.max(now + self.lag() + LAG_MARGIN);
@@ -655,6 +811,7 @@ impl Room {
         events: &mut Vec<Event>,
     ) {
         let target = &mut self.targets[index];
+        let id_before = target.standing.id;
         if let Some(view) = view {
             target.standing.id = Some(view.id);
             target.standing.name.clone_from(&view.name);
@@ -678,11 +835,28 @@ impl Room {
                 target.pending_since = None;
                 target.told_undelivered = false;
                 if was_trouble {
-                    events.push(self.event(index, Topic::Recovered, now));
+                    let mut event = self.event(index, Topic::Recovered, now);
+                    // What was told of a name that nobody bore ends under that name.
+                    event.channel =
+                        event.channel.map(|channel| ChannelName { id: channel.id.and(id_before), ..channel });
+                    events.push(event);
                 }
             }
             _ => {}
         }
+    }
+
+    /// A database that only we write to for a whole day is probably not the one that the gateway uses.
+    fn tell_unused(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if !self.told_unused && self.only_ours_since.is_some_and(|since| now.since(since) >= UNUSED_AFTER) {
+            self.told_unused = true;
+            events.push(self.about_the_gateway(Topic::UnusedDatabase, now));
+        }
+    }
+
+    fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
+        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 
     /// A key that does not arrive is told of after a minute.
@@ -703,10 +877,21 @@ impl Room {
         let target = &self.targets[index];
         let channel = ChannelName {
             gateway: self.plan.name.to_string(),
-            id: target.standing.id.unwrap_or_default(),
+            id: target.standing.id,
             name: target.standing.name.clone(),
         };
         Event { credential: Some(target.credential.to_string()), channel: Some(channel), ..Event::new(now, topic) }
+    }
+}
+
+/// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
+fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64> {
+    match &target.select {
+        ChannelSelect::Id(id) => adoptions.contains_key(id).then_some(*id),
+        ChannelSelect::Name(name) => adoptions
+            .values()
+            .find(|adoption| adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name))
+            .map(|adoption| adoption.channel),
     }
 }
 

@@ -5,11 +5,18 @@
 //! gateways' threads, commits on the vault's.
 
 pub mod apply;
+pub mod clock;
+pub mod control;
 pub mod courier;
 pub mod deliver;
+pub mod flights;
+pub mod page;
 pub mod queue;
 pub mod refresh;
+pub mod rooms;
 pub mod seeds;
+pub mod socket;
+pub mod tell;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -21,38 +28,34 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use crate::channel::ownership::Adoption;
-use crate::channel::policy::ChannelState;
-use crate::config::plan::{CredentialPlan, Plan, PlanDiff};
+use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
-use crate::credential::record::{HaltKind, Record, RecordId, Settled};
-use crate::failpoint::failpoint;
-use crate::finding::Severity;
+use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
-use crate::messages::{self, About};
 use crate::notify::sender::SendReport;
-use crate::reason::{Reason, TokenReason};
-use crate::secret::SecretSource;
-use crate::shape::Problem;
+use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::{Change, Contents, Vault};
 
+use clock::{ClockWatch, Parted, spread};
+use control::{Passes, Request};
 use courier::Courier;
 use deliver::{Delivery, Room, Seen};
+use page::Page;
 use queue::Queue;
-use refresh::{Flight, FlightReport, Landing, Shared};
+use refresh::{FlightReport, Shared};
 use seeds::SeedRead;
+use socket::ControlSocket;
 use watch::{ConfigWatch, Sight};
 
 /// The longest sleep: a suspend or a clock step is seen within it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Failures in a row from which people are told.
-const FAILING_FROM: u32 = 3;
-/// How long a refresh may wait for the first look at its channels.
-const FIRST_LOOK: Duration = Duration::from_secs(6);
+/// How often a shutdown looks whether it is over.
+const WHILE_STOPPING: Duration = Duration::from_millis(50);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
 
@@ -76,22 +79,35 @@ pub enum Report {
     Sent(SendReport),
     /// SIGHUP.
     Hangup,
-    /// SIGTERM or SIGINT.
+    /// Somebody asks, through the control socket or in this process.
+    Control(Request),
+    /// SIGTERM or SIGINT; the second one does not wait.
     Stop,
 }
 
 /// What the agent is to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Go on until it is stopped.
     Run,
-    /// One pass over these credentials (all, if none is named).
-    Once {
-        /// The names.
-        names: Vec<String>,
-        /// Whether those that are not due are refreshed too.
-        force: bool,
-    },
+    /// Make the passes that are asked for, and end.
+    Once,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// What was sent was awaited and saved.
+    Saved,
+    /// Asked twice to stop, it did not wait.
+    Abandoned,
+}
+
+/// A config file that was not taken, while the last good plan goes on.
+struct Rejected {
+    reason: Reason,
+    /// Where and what, as `status` shows it.
+    line: String,
 }
 
 /// A credential at work.
@@ -104,9 +120,8 @@ struct Active {
     due: Option<Timestamp>,
     /// Refresh even if it is not due.
     forced: bool,
-    /// A request was made, or tried, in this run.
-    tried: bool,
     told_expired: bool,
+    told_short: bool,
     seed_problem: Option<Reason>,
     /// A seed came while a request was under way: it is read again when that has landed.
     seed_unread: bool,
@@ -128,8 +143,8 @@ impl Active {
             queued: false,
             due: None,
             forced: false,
-            tried: false,
             told_expired: false,
+            told_short: false,
             seed_problem: None,
             seed_unread: false,
             next: None,
@@ -155,14 +170,24 @@ pub struct Agent {
     reports: mpsc::UnboundedSender<Report>,
     flights: TaskTracker,
     seeds_underway: usize,
+    passes: Passes,
+    /// Credentials whose last commit the vault did not take.
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
+    clocks: ClockWatch,
     stopping: bool,
+    abandoned: bool,
     config: PathBuf,
     config_watch: Option<ConfigWatch>,
-    /// What is wrong with the config file, while the last good plan goes on.
-    config_rejected: Option<Reason>,
+    /// When the config file was last found good.
+    loaded_at: Timestamp,
+    config_rejected: Option<Rejected>,
+    socket: Option<ControlSocket>,
+    /// The configured address, while it is served.
+    page: Option<Page>,
+    /// What is wrong with the vault, while it does not take what must be durable.
+    vault_trouble: Option<VaultReason>,
 }
 
 impl Agent {
@@ -175,7 +200,7 @@ impl Agent {
         mode: Mode,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
-        let now = clock.now();
+        let (now, uptime) = (clock.now(), clock.uptime());
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
         let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
@@ -198,18 +223,30 @@ impl Agent {
             reports,
             flights: TaskTracker::new(),
             seeds_underway: 0,
+            passes: Passes::default(),
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
+            clocks: ClockWatch::new(now, uptime),
             stopping: false,
+            abandoned: false,
             config,
             config_watch: None,
+            loaded_at: now,
             config_rejected: None,
+            vault_trouble: None,
+            socket: None,
+            page: None,
         };
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
-        (diff.notifiers, diff.vault) = (true, false);
+        (diff.notifiers, diff.server, diff.vault) = (true, true, false);
+        let doubted = if contents.behind { agent.doubt_all(&plan) } else { Vec::new() };
         agent.apply(plan, &diff);
+        for id in doubted.into_iter().filter(|id| agent.active.contains_key(id)).collect::<Vec<_>>() {
+            let reason = agent.records.get(&id).and_then(|record| record.state.last_error.clone());
+            agent.event(Event { reason, ..agent.about(id, Topic::Uncertain) });
+        }
         agent
     }
 
@@ -232,28 +269,27 @@ impl Agent {
         Ok(())
     }
 
-    /// Runs until it is stopped, or until the one pass is over; what was sent is saved before it returns.
-    pub async fn run(&mut self) {
-        self.event(Event::new(self.now(), Topic::Started));
-        if let Mode::Once { names, force } = self.mode.clone() {
-            for (id, active) in &mut self.active {
-                active.forced = force && (names.is_empty() || names.iter().any(|name| **name == *active.plan.name));
-                tracing::trace!(id = id.0, forced = active.forced, "one pass");
+    /// Serves the control socket from now on. Without one everything else goes on.
+    pub fn serve_control(&mut self) {
+        match ControlSocket::serve(&self.vault.path, self.line()) {
+            Ok(socket) => self.socket = Some(socket),
+            Err(error) => {
+                let (path, error) = (socket::path_of(&self.vault.path).display().to_string(), error.to_string());
+                tracing::warn!("{}", self.words(&AgentReason::NoControlSocket { path, error }.into(), "NAME"));
             }
         }
+    }
+
+    /// Runs until it is stopped, or until the passes are over; what was sent is saved before it returns.
+    pub async fn run(&mut self) -> Ending {
+        self.event(Event::new(self.now(), Topic::Started));
         self.consider_all();
         let mut last_call = None;
         loop {
             self.tick();
-            if self.stopping || self.is_done() {
-                let idle = self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
-                if idle {
-                    // Keys that are on their way get a moment; what waits longer is left to the next start.
-                    let deadline = *last_call.get_or_insert(self.now() + LAST_DELIVERY);
-                    if !self.rooms.values().any(|room| room.busy) || self.now() >= deadline {
-                        break;
-                    }
-                }
+            self.answer_passes();
+            if self.abandoned || self.has_ended(&mut last_call) {
+                break;
             }
             let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP);
             tokio::select! {
@@ -268,12 +304,44 @@ impl Agent {
                 self.handle(report);
             }
         }
-        if self.mode != Mode::Run
+        // Whoever asks from now on, or has no answer yet, learns that it is ending.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        self.passes = Passes::default();
+        if self.mode == Mode::Once
             && let Some(change) = self.courier.flush(&self.plan, self.now())
         {
             self.shared.vault.commit_soon(vec![change]);
         }
-        self.courier.shutdown().await;
+        if !self.abandoned {
+            self.courier.shutdown().await;
+        }
+        if let Some(socket) = self.socket.take() {
+            socket.close().await;
+        }
+        if self.abandoned { Ending::Abandoned } else { Ending::Saved }
+    }
+
+    /// Whether nothing is left to wait for. Keys that are on their way get a moment, from `last_call` on; what waits
+    /// longer is left to the next start.
+    fn has_ended(&self, last_call: &mut Option<Timestamp>) -> bool {
+        let ending = self.stopping || self.mode == Mode::Once && self.passes.is_empty();
+        let idle = self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
+        if !ending || !idle {
+            *last_call = None;
+            return false;
+        }
+        let deadline = *last_call.get_or_insert(self.now() + LAST_DELIVERY);
+        self.now() >= deadline || !self.rooms.values().any(|room| room.busy)
+    }
+
+    /// Says what is lost by not waiting.
+    fn abandon(&mut self) {
+        self.abandoned = true;
+        let in_flight = self.active.values().filter(|active| active.in_flight);
+        let mut credentials: Vec<String> = in_flight.map(|active| active.plan.name.to_string()).collect();
+        credentials.sort();
+        tracing::error!("{}", self.words(&AgentReason::Abandoned { credentials }.into(), "NAME"));
     }
 
     /// Ends: the vault's thread commits what waits.
@@ -281,25 +349,8 @@ impl Agent {
         self.vault.close();
     }
 
-    /// The records, as they stand.
-    pub fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.values()
-    }
-
-    /// The rooms, as they stand.
-    pub fn rooms(&self) -> impl Iterator<Item = &Room> {
-        self.rooms.values()
-    }
-
     fn now(&self) -> Timestamp {
         self.shared.clock.now()
-    }
-
-    /// A reason in words for the log, with its remedy.
-    fn words(&self, reason: &Reason, credential: &str) -> String {
-        let about = About { credential, ..About::default() };
-        let message = messages::explain_about(self.plan.language, reason, about);
-        format!("{} {}", message.what, message.remedy)
     }
 
     fn new_id(&self) -> RecordId {
@@ -308,6 +359,7 @@ impl Agent {
 
     /// Does what is due.
     fn tick(&mut self) {
+        self.watch_clocks();
         let now = self.now();
         while let Some((due, id)) = self.due.first().copied() {
             if due > now {
@@ -334,6 +386,40 @@ impl Agent {
         }
     }
 
+    /// A clock that was set or a machine that slept must neither let keys die unseen nor refresh everything at once.
+    fn watch_clocks(&mut self) {
+        let now = self.now();
+        match self.clocks.look(now, self.shared.clock.uptime()) {
+            None => {}
+            Some(Parted::Set(milliseconds)) => {
+                tracing::warn!(seconds = milliseconds / 1000, "the clock was set; what is due keeps its distance");
+                // What is under way settles by the new clock by itself.
+                let resting = |id: &RecordId| !self.active.get(id).is_some_and(|active| active.in_flight);
+                let mut changes = Vec::new();
+                for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
+                    record.shift(milliseconds);
+                    changes.push(Change::Record(Box::new(record.clone())));
+                }
+                self.shared.vault.commit_soon(changes);
+                self.started_at = self.started_at.shifted(milliseconds);
+                self.sweep_at = self.sweep_at.shifted(milliseconds);
+                self.rooms.values_mut().for_each(|room| room.shift(milliseconds));
+                self.consider_all();
+            }
+            Some(Parted::Slept(length)) => {
+                let overdue: Vec<RecordId> =
+                    self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect();
+                tracing::info!(seconds = length.as_secs(), overdue = overdue.len(), "the machine slept");
+                self.due.retain(|(due, _)| *due > now);
+                for id in overdue {
+                    let dies = self.records.get(&id).and_then(|record| record.access.as_ref());
+                    let at = spread(dies.map(|grant| grant.expires_at), now, fastrand::f64());
+                    self.schedule(id, Some(at));
+                }
+            }
+        }
+    }
+
     /// When there is something to do, if nothing comes back before.
     fn wake(&mut self) -> Timestamp {
         let now = self.now();
@@ -343,7 +429,7 @@ impl Agent {
         let wakes = [first_due, rooms, sweep, self.courier.wake(), self.queue.wake(now)];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
         // While it stops, what is due is not done: look again when something comes back, or soon.
-        if self.stopping { next.max(now + Duration::from_millis(50)) } else { next }
+        if self.stopping { now + WHILE_STOPPING } else { next }
     }
 
     fn consider_all(&mut self) {
@@ -363,7 +449,7 @@ impl Agent {
         if let Some(due) = active.due.take() {
             self.due.remove(&(due, id));
         }
-        let lag = lag(&self.rooms, &active.plan);
+        let lag = rooms::lag(&self.rooms, &active.plan);
         let mut next = match decide(&active.plan, record, lag, now) {
             TokenDecision::Keep(_) | TokenDecision::BackOff(_) if active.forced && record.state.halt.is_none() => {
                 return self.line_up(id, now);
@@ -394,67 +480,17 @@ impl Agent {
         self.due.insert((at, id));
     }
 
-    /// Lines a refresh up, if its answer could be delivered.
-    fn line_up(&mut self, id: RecordId, now: Timestamp) {
-        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
-        if matches!(&self.mode, Mode::Once { names, .. } if active.tried || !is_named(names, &active.plan)) {
-            return;
-        }
-        let rooms = || active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
-        // The kind of a gateway is part of the lag: not before the first look, unless that takes too long.
-        if rooms().any(|room| !room.looked) && now < self.started_at + FIRST_LOOK {
-            return self.schedule(id, Some(self.started_at + FIRST_LOOK));
-        }
-        // Nothing is spent for the first time that cannot be delivered; the next look says when it can.
-        if record.state.generation == 0 && !rooms().any(|room| room.could_deliver(id)) {
-            return;
-        }
-        active.queued = true;
-        let dies = record.access.as_ref().map_or(Timestamp::EPOCH, |grant| grant.expires_at);
-        self.queue.push(&active.host, dies, id);
-    }
-
-    fn launch(&mut self, id: RecordId) {
-        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
-        (active.queued, active.in_flight, active.forced, active.tried) = (false, true, false, true);
-        let flight =
-            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: record.clone() };
-        let reports = self.reports.clone();
-        // The agent outlives every flight: it waits for them.
-        self.flights.spawn(flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report)))));
-    }
-
     fn handle(&mut self, report: Report) {
         match report {
-            Report::Flight(id, FlightReport::Answered { pause }) => {
-                if let Some(active) = self.active.get(&id) {
-                    self.queue.done(&active.host);
-                    if let Some(until) = pause {
-                        self.queue.pause(&Arc::clone(&active.host), until);
-                    }
-                }
-            }
-            Report::Flight(id, FlightReport::VaultTrouble(reason)) => {
-                let event = Event { reason: Some(reason.into()), ..self.about(id, Topic::VaultTrouble) };
-                self.event(event);
-            }
-            Report::Flight(id, FlightReport::Settled(landing)) => self.landed(id, *landing),
+            Report::Flight(id, report) => self.flew(id, report),
             Report::Seen(name, seen) => self.seen(&name, *seen),
-            Report::Delivered(name, results) => {
-                let now = self.now();
-                let mut events = Vec::new();
-                let Some(room) = self.rooms.get_mut(&name) else { return };
-                let changes = room.delivered(results, now, &mut events);
-                failpoint!("before-mark");
-                if !changes.is_empty() {
-                    self.shared.vault.commit_soon(changes);
+            Report::Delivered(name, results) => self.delivered(&name, results),
+            Report::GatewayWritten(name) => {
+                let (now, mut events) = (self.now(), Vec::new());
+                if let Some(room) = self.rooms.get_mut(&name) {
+                    room.written(now, &mut events);
                 }
                 self.events(events);
-            }
-            Report::GatewayWritten(name) => {
-                if let Some(room) = self.rooms.get_mut(&name) {
-                    room.look_soon();
-                }
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
@@ -472,317 +508,14 @@ impl Agent {
                 }
                 self.sweep_all();
             }
+            Report::Control(request) => self.asked(request),
+            Report::Stop if self.stopping => self.abandon(),
             Report::Stop => {
-                if !self.stopping {
-                    tracing::info!(in_flight = self.flights.len(), "stopping: nothing new starts");
-                }
+                tracing::info!(in_flight = self.flights.len(), "stopping: nothing new starts");
                 self.stopping = true;
                 self.queue.clear();
                 self.flights.close();
             }
         }
     }
-
-    fn landed(&mut self, id: RecordId, landing: Landing) {
-        let Landing { record, settled, grounded, took } = landing;
-        let now = self.now();
-        let Some(active) = self.active.get_mut(&id) else { return };
-        active.in_flight = false;
-        let next = active.next.take();
-        let since = self.records.get(&id).and_then(|record| record.state.failing_since);
-        if let Some(record) = record {
-            let refreshed = settled == Some(Settled::Refreshed);
-            if refreshed {
-                active.told_expired = false;
-                for room in self.rooms.values_mut() {
-                    room.key_is_new(&record);
-                }
-                let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
-                tracing::info!(
-                    credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
-                );
-            }
-            self.records.insert(id, record);
-        } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {
-            let name = Arc::clone(&active.plan.name);
-            record.ground(&active.plan, reason.clone(), now, fastrand::f64());
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
-            tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
-        }
-        if let Some(settled) = settled {
-            self.tell_settled(id, settled, since);
-        }
-        match next {
-            Some(Next::Stop) => {
-                self.deactivate(id);
-                self.read_orphaned_seeds();
-            }
-            Some(Next::Replace(plan)) => {
-                let name = Arc::clone(&plan.name);
-                self.replace_now(id, plan);
-                self.retarget();
-                self.read_seeds([name]);
-            }
-            None => {
-                if let Some(active) = self.active.get_mut(&id).filter(|active| active.seed_unread) {
-                    active.seed_unread = false;
-                    let name = Arc::clone(&active.plan.name);
-                    self.read_seeds([name]);
-                }
-                self.consider(id);
-            }
-        }
-    }
-
-    /// Tells what a settled refresh means. `since` is when it had begun to fail.
-    fn tell_settled(&mut self, id: RecordId, settled: Settled, since: Option<Timestamp>) {
-        let Some(record) = self.records.get(&id) else { return };
-        let (failures, reason) = (record.state.failures, record.state.last_error.clone());
-        let dies = record.access.as_ref().map(|grant| grant.expires_at);
-        let waits = record.state.not_before;
-        let topics = match settled {
-            Settled::Refreshed if since.is_some() => vec![Topic::Refreshed, Topic::Recovered],
-            Settled::Refreshed => vec![Topic::Refreshed],
-            Settled::Lost => vec![Topic::Uncertain],
-            Settled::Halted(_) => vec![Topic::Halted],
-            Settled::SeedRefused => vec![Topic::Failing],
-            // The key dies before the next try.
-            Settled::Failed if dies.zip(waits).is_some_and(|(dies, next)| dies > self.now() && next >= dies) => {
-                vec![Topic::Expiring]
-            }
-            Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
-            Settled::Failed => vec![],
-        };
-        if settled != Settled::Refreshed {
-            let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
-            tracing::warn!(credential = %record.name, outcome = settled.as_str(), failures, reason, "the refresh failed");
-        }
-        for topic in topics {
-            let reason = if settled == Settled::Refreshed { None } else { reason.clone() };
-            let event = Event { reason, since, ..self.about(id, topic) };
-            self.event(event);
-        }
-    }
-
-    fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
-        let now = self.now();
-        let mut events = Vec::new();
-        let Some(room) = self.rooms.get_mut(name) else { return };
-        let (first, lag) = (!room.looked, room.lag());
-        let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
-        let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
-        let trouble = room.trouble.clone();
-        if let Some(order) = room.judge(seen, &self.records, &self.shared.vault, now, &mut events) {
-            let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
-            tokio::spawn(async move {
-                // The agent is gone when nobody listens.
-                let _ = reports.send(Report::Delivered(name, order.carry_out().await));
-            });
-        }
-        let lag_changed = room.lag() != lag;
-        let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
-        let news: Vec<RecordId> = waited
-            .into_iter()
-            .zip(could)
-            .filter(|(id, could)| first || lag_changed || room.could_deliver(*id) != *could)
-            .map(|(id, _)| id)
-            .collect();
-        match trouble {
-            Some(Some((reason, _))) => {
-                let reason = self.words(&reason.into(), "NAME");
-                tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
-            }
-            Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
-            None => {}
-        }
-        for id in news {
-            self.consider(id);
-        }
-        self.events(events);
-    }
-
-    fn look_around(&mut self, now: Timestamp) {
-        for room in self.rooms.values_mut() {
-            let Some(order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
-            let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
-            tokio::spawn(async move {
-                // The agent is gone when nobody listens.
-                let _ = reports.send(Report::Seen(name, Box::new(order.carry_out().await)));
-            });
-        }
-    }
-
-    fn configured(&mut self, id: RecordId, configured: &str) {
-        let Some(record) = self.records.get_mut(&id) else { return };
-        // Without a fingerprint it is about the seed, and another seed is what helps.
-        let other = |halt: &crate::credential::record::Halt| {
-            halt.kind == HaltKind::Misconfigured && halt.configured.as_deref().is_some_and(|then| then != configured)
-        };
-        if record.state.halt.as_ref().is_some_and(other) {
-            tracing::info!(credential = %record.name, "its configuration changed: trying again");
-            record.revive();
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
-            self.consider(id);
-        }
-    }
-
-    fn halt(&mut self, id: RecordId, kind: HaltKind, reason: TokenReason) {
-        let now = self.now();
-        let Some(record) = self.records.get_mut(&id) else { return };
-        let settled = record.halt(kind, reason, now);
-        self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
-        self.tell_settled(id, settled, None);
-    }
-
-    /// Reads those secrets again that may have changed under us: files, and whatever is missing.
-    fn sweep(&mut self) {
-        let changeable = |active: &Active| {
-            let in_file =
-                matches!(seeds::source(&active.plan), Some(SecretSource::File(_) | SecretSource::SystemdCredential(_)));
-            in_file || active.seed_problem.is_some()
-        };
-        let halted = |id: &RecordId| self.records.get(id).is_some_and(|record| record.state.halt.is_some());
-        let names: Vec<Arc<str>> = self
-            .active
-            .iter()
-            .filter(|(id, active)| changeable(active) || halted(id))
-            .map(|(_, active)| Arc::clone(&active.plan.name))
-            .collect();
-        self.sweep_these(names);
-    }
-
-    fn sweep_all(&mut self) {
-        let names: Vec<Arc<str>> = self.by_name.keys().cloned().collect();
-        self.sweep_these(names);
-    }
-
-    fn sweep_these(&mut self, names: Vec<Arc<str>>) {
-        let ids: Vec<RecordId> = names.iter().filter_map(|name| self.by_name.get(name)).copied().collect();
-        for id in ids {
-            self.check_configured(id);
-        }
-        self.read_seeds(names);
-    }
-
-    fn config_seen(&mut self, sight: Sight) {
-        let text = match sight {
-            Sight::Changed(text) => text,
-            Sight::Unreadable(reason) => {
-                let reason = reason.into();
-                tracing::error!(reason = self.words(&reason, "NAME"), "the last good config goes on");
-                return self.reject(reason);
-            }
-            Sight::NoInotify(reason) => {
-                tracing::warn!("{}", self.words(&reason.into(), "NAME"));
-                return;
-            }
-        };
-        match watch::load(&self.config, &text) {
-            Ok((plan, warnings)) => {
-                self.log_problems(&text, &warnings);
-                if let Some(reason) = self.config_rejected.take() {
-                    let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::Recovered) };
-                    self.event(event);
-                }
-                let diff = self.plan.diff(&plan);
-                if diff == PlanDiff::default() {
-                    tracing::info!("config read again: nothing changed");
-                    return;
-                }
-                self.apply(plan, &diff);
-                tracing::info!(
-                    added = diff.start.len(),
-                    removed = diff.stop.len(),
-                    changed = diff.replace.len(),
-                    "config applied"
-                );
-            }
-            Err(problems) => {
-                self.log_problems(&text, &problems);
-                let first = problems.iter().find(|problem| problem.severity == Severity::Error);
-                if let Some(problem) = first {
-                    self.reject(problem.reason.clone().into());
-                }
-            }
-        }
-    }
-
-    fn reject(&mut self, reason: Reason) {
-        self.config_rejected = Some(reason.clone());
-        let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::ConfigRejected) };
-        self.event(event);
-    }
-
-    fn log_problems(&self, text: &str, problems: &[Problem]) {
-        for line in messages::problem_lines(self.plan.language, &self.config, text, problems) {
-            match line {
-                (Severity::Error, line) => tracing::error!("{line}"),
-                (Severity::Warning, line) => tracing::warn!("{line}"),
-            }
-        }
-    }
-
-    /// An event about a credential.
-    fn about(&self, id: RecordId, topic: Topic) -> Event {
-        let record = self.records.get(&id);
-        Event {
-            credential: record.map(|record| record.name.clone()),
-            expires_at: record.and_then(|record| record.access.as_ref()).map(|grant| grant.expires_at),
-            failures: record.map_or(0, |record| record.state.failures),
-            ..Event::new(self.now(), topic)
-        }
-    }
-
-    fn events(&mut self, events: Vec<Event>) {
-        for event in events {
-            self.event(event);
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        if event.topic.in_default() {
-            let channel = event.channel.as_ref().map(|channel| channel.id);
-            let credential = event.credential.as_deref();
-            let reason = event.reason.as_ref().map(|reason| self.words(reason, credential.unwrap_or("NAME")));
-            let topic = event.topic.as_str();
-            match event.topic {
-                Topic::Recovered => tracing::info!(credential, channel, "{topic}"),
-                _ => tracing::warn!(credential, channel, reason, "{topic}"),
-            }
-        }
-        self.courier.tell(&event);
-        self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
-    }
-
-    /// Whether the one pass is over: nothing under way, nothing that could still be delivered.
-    fn is_done(&self) -> bool {
-        let Mode::Once { names, .. } = &self.mode else { return false };
-        let settled = self.seeds_underway == 0
-            && self.queue.is_empty()
-            && self.rooms.values().all(|room| !room.busy && (room.looked || room.targets.is_empty()));
-        settled
-            && self.active.iter().all(|(id, active)| {
-                !is_named(names, &active.plan) || !active.in_flight && !active.queued && self.is_delivered(*id)
-            })
-    }
-
-    /// Whether there is nothing left to deliver for a credential, or no way to.
-    fn is_delivered(&self, id: RecordId) -> bool {
-        let has_key = self.records.get(&id).is_some_and(|record| record.access.is_some());
-        !has_key
-            || self.rooms.values().all(|room| {
-                room.trouble.is_some()
-                    || room.targets_of(id).all(|target| target.standing.state != ChannelState::Pending)
-            })
-    }
-}
-
-fn is_named(names: &[String], plan: &CredentialPlan) -> bool {
-    names.is_empty() || names.iter().any(|name| **name == *plan.name)
-}
-
-/// The longest cache lag of the gateways that a credential feeds.
-fn lag(rooms: &BTreeMap<Arc<str>, Room>, plan: &CredentialPlan) -> Duration {
-    let rooms = plan.channels.iter().filter_map(|channel| rooms.get(&channel.gateway));
-    rooms.map(Room::lag).max().unwrap_or_default()
 }

@@ -97,8 +97,8 @@ impl Flight {
         };
 
         failpoint!("before-marker");
-        // The marker is durable before the request leaves. This also proves that the vault can be written. What is
-        // sent is known as seen from here on, even if an earlier note of it was not taken.
+        // The marker is durable before the request leaves, and there is room for its answer. What is sent is known as
+        // seen from here on, even if an earlier note of it was not taken.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.to_string();
         record.begin(clock.now());
@@ -111,7 +111,7 @@ impl Flight {
             let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
             Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
         }));
-        if let Err(error) = self.shared.vault.commit(marker).await {
+        if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
             return grounded(error.0.into());
         }
         failpoint!("after-marker");

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 
-use crate::agent::{Agent, Next, Report};
+use crate::agent::{Active, Agent, Next, Report};
 use crate::config::plan::{CredentialPlan, Grant};
+use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
 use crate::reason::{Reason, TokenReason};
 use crate::secret::{Secret, SecretSource};
@@ -62,6 +63,36 @@ async fn read(vault: VaultHandle, wanted: Vec<(Arc<str>, SecretSource)>) -> Vec<
 }
 
 impl Agent {
+    /// Reads those secrets again that may have changed under us: files, and whatever is missing.
+    pub(super) fn sweep(&mut self) {
+        let changeable = |active: &Active| {
+            let in_file =
+                matches!(source(&active.plan), Some(SecretSource::File(_) | SecretSource::SystemdCredential(_)));
+            in_file || active.seed_problem.is_some()
+        };
+        let halted = |id: &RecordId| self.records.get(id).is_some_and(|record| record.state.halt.is_some());
+        let names: Vec<Arc<str>> = self
+            .active
+            .iter()
+            .filter(|(id, active)| changeable(active) || halted(id))
+            .map(|(_, active)| Arc::clone(&active.plan.name))
+            .collect();
+        self.sweep_these(names);
+    }
+
+    pub(super) fn sweep_all(&mut self) {
+        let names: Vec<Arc<str>> = self.by_name.keys().cloned().collect();
+        self.sweep_these(names);
+    }
+
+    pub(super) fn sweep_these(&mut self, names: Vec<Arc<str>>) {
+        let ids: Vec<RecordId> = names.iter().filter_map(|name| self.by_name.get(name)).copied().collect();
+        for id in ids {
+            self.check_configured(id);
+        }
+        self.read_seeds(names);
+    }
+
     /// Reads the seeds of these credentials in the background.
     pub(super) fn read_seeds(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
         let wanted: Vec<_> = names
@@ -197,8 +228,12 @@ impl Agent {
         // It does not matter while the vault holds what is needed.
         if record.token_to_send().is_none() && news {
             record.state.last_error = Some(reason.clone());
+            notes.touched.insert(id);
+            let missing = reason.clone();
             let reason = self.words(&reason, &plan.name);
             tracing::warn!(credential = %plan.name, reason, "the refresh token cannot be read");
+            let event = Event { reason: Some(missing), ..self.about(id, Topic::Failing) };
+            self.event(event);
         }
         self.consider(id);
     }

@@ -97,7 +97,8 @@ impl Thread {
         }
         // Dropping the watcher would end the sender that keeps the channel open.
         let _watcher = watcher;
-        let mut wait = POLL;
+        // It may have changed since it was read.
+        let mut wait = self.read();
         loop {
             match woken.recv_timeout(wait) {
                 Ok(Wake::Event) => self.settle(woken),

@@ -36,12 +36,17 @@ pub struct AdoptionState {
     pub selected_by: Option<String>,
     /// Given back: left alone until adopted again.
     pub released: bool,
+    /// A person asked to take it over: whatever key it holds is replaced once.
+    pub take_over: bool,
     /// When the last new key was written: status flips until a cache lag later are the old key's doing.
     pub key_written_at: Option<Timestamp>,
     /// Whether that key was late: the one before it had less than the cache lag to live, or the channel was off.
+    /// Then the stale cache may get the channel disabled, and it is watched until the lag has passed.
     pub late: bool,
-    /// When it was enabled again after that window; three a day, then it is left alone.
+    /// When it was disabled after that window and a new key was asked for; three a day, then it is left alone.
     pub reenabled_at: Vec<Timestamp>,
+    /// The generation of the key that the gateway called dead after that window: a new one was asked for.
+    pub asked_for_after: Option<u64>,
 }
 
 /// Whose key it is.

@@ -62,10 +62,12 @@ pub enum ChannelDecision {
         reenable: bool,
     },
     /// Only enable it again: the old key, cached by the gateway, got it disabled after the new one was written.
-    Reenable {
-        /// Whether it counts against the day's limit.
-        counted: bool,
-    },
+    Reenable,
+    /// Put the key back that was there before we came.
+    GiveBack,
+    /// Get a new key now: the gateway says that this one is dead. Asked once for each key, and counted against the
+    /// day's limit.
+    Refresh,
     /// Nothing, and somebody should know.
     Report(ChannelState, ChannelReason),
 }
@@ -83,6 +85,8 @@ pub struct Look<'a> {
     pub owner: Owner,
     /// When the key that should be there dies; `None` while there is none.
     pub key_expires_at: Option<Timestamp>,
+    /// The generation of that key.
+    pub generation: u64,
     /// How long the gateway may go on using the previous key.
     pub lag: Duration,
 }
@@ -95,13 +99,22 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Decides what is to be done with a channel.
 pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDecision {
-    let Look { adoption, view, supported, owner, key_expires_at, lag } = look;
-    if adoption.is_some_and(|adoption| adoption.state.released) {
-        return ChannelDecision::Leave(ChannelState::Released);
-    }
+    let Look { adoption, view, supported, owner, key_expires_at, generation, lag } = look;
+    let released = adoption.is_some_and(|adoption| adoption.state.released);
     let Some(view) = view else {
-        return ChannelDecision::Report(ChannelState::Missing, ChannelReason::Missing);
+        return match released {
+            true => ChannelDecision::Leave(ChannelState::Released),
+            false => ChannelDecision::Report(ChannelState::Missing, ChannelReason::Missing),
+        };
     };
+    if released {
+        let is_ours = matches!(owner, Owner::Current | Owner::Ours);
+        let is_whole = adoption.is_some_and(|adoption| same_channel(view, adoption) && adoption.displaced.is_some());
+        return match is_ours && is_whole {
+            true => ChannelDecision::GiveBack,
+            false => ChannelDecision::Leave(ChannelState::Released),
+        };
+    }
     if adoption.is_some_and(|adoption| !same_channel(view, adoption)) {
         return ChannelDecision::Report(ChannelState::Missing, ChannelReason::Replaced);
     }
@@ -111,7 +124,9 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
     let Some(expires_at) = key_expires_at else {
         return ChannelDecision::Leave(ChannelState::Pending);
     };
-    if owner == Owner::Stranger && plan.on_foreign_key == OnForeignKey::Report {
+    let may_replace =
+        plan.on_foreign_key == OnForeignKey::Overwrite || adoption.is_some_and(|adoption| adoption.state.take_over);
+    if owner == Owner::Stranger && !may_replace {
         return ChannelDecision::Report(ChannelState::Foreign, ChannelReason::Foreign);
     }
     let disabled_by_key = view.status == Status::AutoDisabled && is_about_the_key(view.status_reason.as_deref());
@@ -128,21 +143,24 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
             let words = view.status_reason.as_deref().unwrap_or_default().chars().take(100).collect();
             ChannelDecision::Report(ChannelState::Delivered, ChannelReason::DisabledForOtherReason { words })
         }
-        Status::AutoDisabled => reenable(adoption, lag, now),
+        Status::AutoDisabled => reenable(adoption, generation, lag, now),
         Status::Enabled | Status::Other(_) => ChannelDecision::Leave(ChannelState::Delivered),
     }
 }
 
-/// A channel that holds the right key and is disabled: the stale cache's doing for a while, then three times a day.
-fn reenable(adoption: Option<&Adoption>, lag: Duration, now: Timestamp) -> ChannelDecision {
-    let written_at = adoption.and_then(|adoption| adoption.state.key_written_at);
-    if written_at.is_some_and(|written_at| now <= written_at + lag + LAG_MARGIN) {
-        return ChannelDecision::Reenable { counted: false };
+/// A channel that holds the right key and is disabled: the stale cache's doing for a while; after that the key itself
+/// is dead, and a new one is asked for, three times a day.
+fn reenable(adoption: Option<&Adoption>, generation: u64, lag: Duration, now: Timestamp) -> ChannelDecision {
+    let Some(Adoption { state, .. }) = adoption else { return ChannelDecision::Leave(ChannelState::Delivered) };
+    if state.key_written_at.is_some_and(|written_at| now <= written_at + lag + LAG_MARGIN) {
+        return ChannelDecision::Reenable;
     }
-    let today =
-        adoption.map_or(0, |adoption| adoption.state.reenabled_at.iter().filter(|at| now.since(**at) < DAY).count());
-    if today < REENABLED_A_DAY {
-        ChannelDecision::Reenable { counted: true }
+    if state.asked_for_after == Some(generation) {
+        // The new key is on its way, or cannot be had; this one is not tried again.
+        return ChannelDecision::Leave(ChannelState::Delivered);
+    }
+    if state.reenabled_at.iter().filter(|at| now.since(**at) < DAY).count() < REENABLED_A_DAY {
+        ChannelDecision::Refresh
     } else {
         ChannelDecision::Report(ChannelState::Flapping, ChannelReason::Flapping)
     }
@@ -225,7 +243,7 @@ mod tests {
         let key = Secret::new("new");
         let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), seen));
         let key_expires_at = Some(Timestamp::from_seconds(NOW + 3600));
-        let look = Look { adoption, view, supported: Ok(()), owner, key_expires_at, lag: LAG };
+        let look = Look { adoption, view, supported: Ok(()), owner, key_expires_at, generation: 4, lag: LAG };
         decide(plan, look, Timestamp::from_seconds(NOW))
     }
 
@@ -253,6 +271,32 @@ mod tests {
     }
 
     #[test]
+    fn a_released_channel_gets_its_key_back_and_is_left_alone_then() {
+        let plan = gateway(OnForeignKey::Overwrite, true);
+        let mut released = adoption(NOW, &[]);
+        released.state.released = true;
+        assert_eq!(decided(&plan, Some(&released), Some(&view(1, "new")), false), ChannelDecision::GiveBack);
+        assert_eq!(decided(&plan, Some(&released), Some(&view(1, "old")), true), ChannelDecision::GiveBack);
+        let left = ChannelDecision::Leave(ChannelState::Released);
+        for key in ["before", "stranger"] {
+            assert_eq!(decided(&plan, Some(&released), Some(&view(3, key)), false), left, "{key}");
+        }
+        assert_eq!(decided(&plan, Some(&released), None, false), left);
+        let mut reused = view(1, "new");
+        reused.created_time = 8;
+        assert_eq!(decided(&plan, Some(&released), Some(&reused), true), left, "another channel by now");
+    }
+
+    #[test]
+    fn a_person_may_take_a_strangers_key_over() {
+        let plan = gateway(OnForeignKey::Report, true);
+        let mut asked = adoption(NOW, &[]);
+        asked.state.take_over = true;
+        let publish = ChannelDecision::Publish { reenable: false };
+        assert_eq!(decided(&plan, Some(&asked), Some(&view(1, "stranger")), false), publish);
+    }
+
+    #[test]
     fn row_33_a_channel_disabled_by_hand_stays_so() {
         let plan = gateway(OnForeignKey::Report, true);
         let adoption = adoption(NOW, &[]);
@@ -264,10 +308,14 @@ mod tests {
     fn rows_35_and_37_reassertions_are_free_while_the_cache_may_lag_and_bounded_after() {
         let plan = gateway(OnForeignKey::Report, true);
         let disabled = view(3, "new");
-        let free = ChannelDecision::Reenable { counted: false };
+        let free = ChannelDecision::Reenable;
         assert_eq!(decided(&plan, Some(&adoption(NOW - 69, &[])), Some(&disabled), false), free);
-        let counted = ChannelDecision::Reenable { counted: true };
+        let counted = ChannelDecision::Refresh;
         assert_eq!(decided(&plan, Some(&adoption(NOW - 71, &[])), Some(&disabled), false), counted);
+        let mut asked = adoption(NOW - 71, &[NOW - 1]);
+        asked.state.asked_for_after = Some(4);
+        let left = ChannelDecision::Leave(ChannelState::Delivered);
+        assert_eq!(decided(&plan, Some(&asked), Some(&disabled), false), left, "once for each key");
         let thrice = adoption(NOW - 9000, &[NOW - 300, NOW - 200, NOW - 100]);
         let flapping = ChannelDecision::Report(ChannelState::Flapping, ChannelReason::Flapping);
         assert_eq!(decided(&plan, Some(&thrice), Some(&disabled), false), flapping);
@@ -290,7 +338,7 @@ mod tests {
         );
         disabled.status_reason = Some("status_code=401, Provided authentication token is expired.".into());
         let decision = decided(&plan, Some(&adoption(NOW, &[])), Some(&disabled), false);
-        assert_eq!(decision, ChannelDecision::Reenable { counted: false });
+        assert_eq!(decision, ChannelDecision::Reenable);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use crate::config::plan::{CacheLag, CredentialPlan, Plan};
 use crate::config::report::{self, Report};
 use crate::messages;
 use crate::reason::Reason;
-use crate::time::short_duration;
 use crate::vault;
 
 /// What `check` takes.
@@ -67,7 +66,8 @@ fn explained(plan: &Plan) -> String {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(out, "{}", line(plan, credential));
     }
-    let _ = writeln!(out, "vault: {}", plan.vault.path.display());
+    let seal = if plan.vault.encryption_key.is_some() { words.vault.sealed } else { words.vault.plain };
+    let _ = writeln!(out, "vault: {}\n  {seal}", plan.vault.path.display());
     for finding in vault::examine(&plan.vault.path) {
         let message = messages::explain(plan.language, &finding.reason);
         let _ = writeln!(out, "{}: {} {}", words.warning, message.what, message.remedy);
@@ -95,9 +95,9 @@ fn line(plan: &Plan, credential: &CredentialPlan) -> String {
     let lead = if credential.revokes_previous { credential.refresh_before } else { lag + credential.refresh_before };
     let plan_line = words
         .plan
-        .replace("{lead}", &short_duration(lead))
-        .replace("{lag}", &short_duration(lead.saturating_sub(credential.refresh_before)))
-        .replace("{retries}", &short_duration(credential.refresh_before))
+        .replace("{lead}", &words.length(lead))
+        .replace("{lag}", &words.length(lead.saturating_sub(credential.refresh_before)))
+        .replace("{retries}", &words.length(credential.refresh_before))
         .replace("{host}", &credential.endpoint.host())
         .replace("{channels}", &channels.join(", "));
     let state = if credential.enabled { plan_line } else { words.credential.disabled.to_owned() };

@@ -5,11 +5,16 @@
 mod channels;
 mod check;
 mod demo;
+mod doctor;
+mod health;
+mod holder;
 mod once;
 mod place;
+mod retry;
 mod run;
 pub mod secret;
 mod status;
+mod vault;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +30,8 @@ pub enum Exit {
     Fine = 0,
     /// Something unexpected, or some credential failed.
     Failed = 1,
+    /// The command line names something that is not there.
+    Usage = 2,
     /// The config is bad, or the vault must not be touched.
     BadConfig = 3,
     /// A human must re-authorize or decide.
@@ -63,12 +70,20 @@ enum Command {
     Once(once::Options),
     /// Is the config right? Every problem at once; touches no network, changes nothing
     Check(check::Options),
+    /// Would it work here? What every part finds when it examines itself, with a remedy each
+    Doctor(doctor::Options),
     /// How the credentials and channels stand
     Status(status::Options),
+    /// Wake a credential that is halted, or do not wait for one that is failing
+    Retry(retry::Options),
+    /// Does the agent live? For HEALTHCHECK
+    Health(health::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
+    /// The vault: its encryption key, whether it is sound, beginning anew
+    Vault(vault::Options),
     /// The main job on an embedded token endpoint and gateway database; needs no files
     Demo(demo::Options),
     /// The JSON schema of the config file, for editors
@@ -91,9 +106,13 @@ impl Arguments {
             Command::Run => run::run(&place),
             Command::Once(options) => once::run(&place, options),
             Command::Check(options) => check::run(&place, &options),
+            Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
+            Command::Retry(options) => retry::run(&place, options),
+            Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
+            Command::Vault(options) => vault::run(&place, &options),
             Command::Demo(options) => demo::run(&options),
             Command::Schema => {
                 print(&format!("{:#}\n", crate::config::schema::schema()))?;

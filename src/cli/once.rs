@@ -1,16 +1,21 @@
-//! `once`: one pass, for cron.
+//! `once`: one pass, for cron; the agent makes it where one runs.
 
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::sync::oneshot;
 
+use crate::agent::control::Once;
 use crate::agent::{Agent, Mode};
-use crate::cli::place::complain;
-use crate::cli::{ConfigPlace, Exit, block_on, print, run, status};
+use crate::cli::holder::{Turn, take_or_ask};
+use crate::cli::place::{Loaded, complain};
+use crate::cli::run::Signals;
+use crate::cli::{ConfigPlace, Exit, block_on, print, status};
 use crate::reason::AgentReason;
 use crate::shape::nearest;
-use crate::telemetry::status::{CredentialState, CredentialStatus};
-use crate::time::{Clock, SystemClock};
+use crate::telemetry::status::{CredentialState, CredentialStatus, Status};
+use crate::time::SystemClock;
+use crate::vault::{Contents, Vault};
 
 /// What `once` takes.
 #[derive(Debug, Args)]
@@ -28,31 +33,45 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
         Ok(loaded) => loaded,
         Err(exit) => return Ok(exit),
     };
-    for name in &options.names {
-        if loaded.plan.credential(name).is_none() {
-            let known = loaded.plan.credentials.iter().map(|credential| &*credential.name);
-            let reason = AgentReason::NoSuchCredential { name: name.clone(), nearest: nearest(name, known) };
-            complain(&reason.into());
-            return Ok(Exit::Failed);
-        }
+    if let Some(exit) = options.names.iter().find_map(|name| refuse_unknown(&loaded, name)) {
+        return Ok(exit);
     }
-    let opened = match run::open(&loaded) {
-        Ok(opened) => opened,
-        Err(exit) => return Ok(exit),
-    };
-    let is_named = |name: &str| options.names.is_empty() || options.names.iter().any(|named| named == name);
-    let mode = Mode::Once { names: options.names.clone(), force: options.force };
+    let order = Once { names: options.names, force: options.force };
+    let language = loaded.plan.language;
     block_on(async {
-        let plan = loaded.plan.clone();
-        let mut agent = Agent::new(Arc::new(SystemClock), opened, loaded.plan, loaded.path, mode);
-        agent.run().await;
-        let now = SystemClock.now();
-        let mut statuses = status::credentials(&plan, agent.records(), agent.rooms(), now);
-        statuses.retain(|credential| is_named(&credential.name));
-        agent.close();
-        print(&status::table(&statuses, plan.language, now, status::Style::of_stdout()))?;
-        Ok(exit(&statuses))
+        let made = match take_or_ask(&loaded, "/once", &order).await {
+            Ok(Turn::Ours(opened)) => pass(loaded, *opened, order).await?,
+            Ok(Turn::Theirs(status)) => Some(*status),
+            Err(exit) => return Ok(exit),
+        };
+        // Stopped before it was over: the log has said so.
+        let Some(made) = made else { return Ok(Exit::Failed) };
+        print(&status::table(&made.credentials, language, made.time, status::Style::of_stdout()))?;
+        Ok(exit(&made.credentials))
     })?
+}
+
+/// Says that a name is not in the config, if that is so.
+pub fn refuse_unknown(loaded: &Loaded, name: &str) -> Option<Exit> {
+    if loaded.plan.credential(name).is_some() {
+        return None;
+    }
+    let known = loaded.plan.credentials.iter().map(|credential| &*credential.name);
+    complain(&AgentReason::NoSuchCredential { name: name.to_owned(), nearest: nearest(name, known) }.into());
+    Some(Exit::Usage)
+}
+
+/// A pass of our own; `None` when it was stopped.
+async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow::Result<Option<Status>> {
+    let mut agent = Agent::new(Arc::new(SystemClock), opened, loaded.plan, loaded.path, Mode::Once);
+    // A request that has left is awaited here, too.
+    Signals::new()?.send_to(agent.reports());
+    agent.serve_control();
+    let (answer, mut made) = oneshot::channel();
+    agent.begin(order, answer);
+    agent.run().await;
+    agent.close();
+    Ok(made.try_recv().ok().and_then(Result::ok))
 }
 
 fn exit(credentials: &[CredentialStatus]) -> Exit {

@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 
 use crate::agent::watch;
 use crate::cli::{ConfigPlace, Exit};
+use crate::config::file::Config;
 use crate::config::plan::Plan;
 use crate::config::report::{self, Labels};
+use crate::config::resolve::{vault_key, vault_path};
+use crate::finding::Severity;
 use crate::messages;
 use crate::reason::{ConfigReason, Language, Reason};
+use crate::secret::SecretSource;
 use crate::shape::Problem;
 
 /// Where the file is looked for when nothing names it.
@@ -33,6 +37,27 @@ pub fn default_language() -> Language {
     match first {
         Some(locale) if locale.to_lowercase().starts_with("zh") => Language::Chinese,
         _ => Language::English,
+    }
+}
+
+/// A config file as far as it can be read: enough to find the vault by.
+pub struct Surveyed {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What it means; `None` while it is broken.
+    pub plan: Option<Plan>,
+    /// What is wrong with it: place, field, remedy.
+    pub problem: Option<String>,
+    /// Where the vault is.
+    pub vault: PathBuf,
+    /// What seals it, if anything does.
+    pub encryption_key: Option<SecretSource>,
+}
+
+impl Surveyed {
+    /// The language to speak.
+    pub fn language(&self) -> Language {
+        self.plan.as_ref().map_or_else(default_language, |plan| plan.language)
     }
 }
 
@@ -70,6 +95,46 @@ impl ConfigPlace {
                 Err(Exit::BadConfig)
             }
         }
+    }
+
+    /// The vault's place, from a config that may be broken: that is when people look. `vault` overrides it.
+    ///
+    /// # Errors
+    /// [`Exit::BadConfig`], when nothing says where the vault is.
+    pub fn survey(&self, vault: Option<&Path>) -> Result<Surveyed, Exit> {
+        let (path, text) = match self.read() {
+            Ok(read) => read,
+            Err(reason) if vault.is_none() => {
+                complain(&reason.into());
+                return Err(Exit::BadConfig);
+            }
+            Err(_) => (self.config.clone().unwrap_or_default(), String::new()),
+        };
+        let (plan, problem) = match watch::load(&path, &text) {
+            Ok((plan, _)) => (Some(plan), None),
+            Err(problems) => {
+                let lines = messages::problem_lines(default_language(), &path, &text, &problems);
+                let first = lines.into_iter().find(|(severity, _)| *severity == Severity::Error);
+                (None, first.map(|(_, line)| line))
+            }
+        };
+        let directory = std::path::absolute(&path).ok().and_then(|path| path.parent().map(ToOwned::to_owned));
+        let directory = directory.unwrap_or_default();
+        let encryption_key = match &plan {
+            Some(plan) => plan.vault.encryption_key.clone(),
+            None => vault_key(&Config::parse(&text).0, &directory),
+        };
+        let vault = vault
+            .map(ToOwned::to_owned)
+            .or_else(|| plan.as_ref().map(|plan| plan.vault.path.clone()))
+            .or_else(|| vault_path(&Config::parse(&text).0, &directory));
+        let Some(vault) = vault else {
+            if let Some(problem) = problem {
+                eprintln!("{problem}");
+            }
+            return Err(Exit::BadConfig);
+        };
+        Ok(Surveyed { path, plan, problem, vault, encryption_key })
     }
 }
 

@@ -1,17 +1,20 @@
-//! `run`: the agent.
+//! `run`: the agent, or its stand-by while another one owns the vault.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::agent::{Agent, Mode, Report};
-use crate::cli::place::{Loaded, complain, render};
+use crate::agent::{Agent, Ending, Mode, Report};
+use crate::cli::holder::{Closed, open};
+use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
-use crate::messages;
-use crate::reason::VaultReason;
 use crate::time::SystemClock;
-use crate::vault::{self, Vault};
+use crate::vault::{Contents, Vault};
+
+/// How often a stand-by tries the lock.
+const TRY_AGAIN: Duration = Duration::from_millis(250);
 
 /// Runs the agent until it is stopped.
 pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
@@ -22,68 +25,115 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     for line in render(loaded.plan.language, &loaded.path, &loaded.text, &loaded.warnings).lines() {
         tracing::warn!("{line}");
     }
-    let opened = match open(&loaded) {
-        Ok(opened) => opened,
-        Err(exit) => return Ok(exit),
-    };
-    block_on(async move {
+    block_on(async {
+        let mut signals = Signals::new()?;
+        let (loaded, opened) = match own(place, loaded, &mut signals).await {
+            Ok(owned) => owned,
+            Err(exit) => return Ok(exit),
+        };
         let Loaded { path, text, plan, .. } = loaded;
         let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
         let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
+        agent.serve_control();
         agent.watch_config(text)?;
-        listen_to_signals(agent.reports())?;
+        signals.send_to(agent.reports());
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
             "one-api-sidecar is ready"
         );
-        agent.run().await;
+        let ending = agent.run().await;
         agent.close();
+        if ending == Ending::Abandoned {
+            return Ok(Exit::Failed);
+        }
         tracing::info!("stopped; everything is saved");
         Ok(Exit::Fine)
     })?
 }
 
-/// Opens the vault; says what is wrong with it.
-pub fn open(loaded: &Loaded) -> Result<(Vault, vault::Contents), Exit> {
-    let path = &loaded.plan.vault.path;
-    let opened = Vault::open(path).map_err(|error| {
-        let exit = match error.0 {
-            VaultReason::Owned { .. } => Exit::Failed,
-            _ => Exit::BadConfig,
-        };
-        complain(&error.0.into());
-        exit
-    })?;
-    for finding in vault::examine(path) {
-        let message = messages::explain(loaded.plan.language, &finding.reason);
-        tracing::warn!("{} {}", message.what, message.remedy);
+/// Waits until the vault is ours. The error is the exit of a stand-by that was stopped, or of one that cannot be.
+async fn own(
+    place: &ConfigPlace,
+    mut loaded: Loaded,
+    signals: &mut Signals,
+) -> Result<(Loaded, (Vault, Contents)), Exit> {
+    let mut stood_by = false;
+    loop {
+        match open(&loaded).await {
+            Ok(opened) if !stood_by => return Ok((loaded, opened)),
+            Ok(opened) => {
+                stood_by = false;
+                // It may have changed while nobody here watched it. If it is broken now, the one from before goes on,
+                // as it would have in the agent that went; the watcher tells the problem.
+                match place.load() {
+                    Ok(fresh) if fresh.plan.vault == loaded.plan.vault => return Ok((fresh, opened)),
+                    Ok(fresh) => loaded = fresh,
+                    Err(_) => return Ok((loaded, opened)),
+                }
+                continue;
+            }
+            Err(Closed::Owned { holder }) if !stood_by => {
+                tracing::info!("ready: standing by, {holder} owns the vault");
+                stood_by = true;
+            }
+            Err(Closed::Owned { .. }) => {}
+            Err(Closed::Refused(exit)) => return Err(exit),
+        }
+        tokio::select! {
+            () = signals.stop() => return Err(Exit::Fine),
+            () = tokio::time::sleep(TRY_AGAIN) => {}
+        }
     }
-    Ok(opened)
 }
 
-/// SIGTERM and SIGINT stop, SIGHUP reads again; a second stop does not wait.
-fn listen_to_signals(reports: UnboundedSender<Report>) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        let mut stopped = false;
-        loop {
-            let report = tokio::select! {
-                _ = terminate.recv() => Report::Stop,
-                _ = interrupt.recv() => Report::Stop,
-                _ = hangup.recv() => Report::Hangup,
-            };
-            if matches!(report, Report::Stop) && std::mem::replace(&mut stopped, true) {
-                tracing::error!(
-                    "stopped again: leaving at once; a refresh token whose answer was still to come may be lost"
-                );
-                std::process::exit(1);
-            }
-            if reports.send(report).is_err() {
-                return;
-            }
+/// The signals that mean something here.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Takes them over from the system, which would end the process.
+    ///
+    /// # Errors
+    /// When the system does not let us.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits until somebody asks to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-    });
-    Ok(())
+    }
+
+    /// SIGTERM and SIGINT stop, SIGHUP reads again. The agent answers the first two; the third does not ask it.
+    pub fn send_to(mut self, reports: UnboundedSender<Report>) {
+        tokio::spawn(async move {
+            let mut stops = 0;
+            loop {
+                let report = tokio::select! {
+                    _ = self.terminate.recv() => Report::Stop,
+                    _ = self.interrupt.recv() => Report::Stop,
+                    _ = self.hangup.recv() => Report::Hangup,
+                };
+                if matches!(report, Report::Stop) {
+                    stops += 1;
+                }
+                if stops > 2 {
+                    std::process::exit(1);
+                }
+                if reports.send(report).is_err() {
+                    return;
+                }
+            }
+        });
+    }
 }

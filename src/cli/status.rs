@@ -1,33 +1,37 @@
 //! `status`: how the credentials and channels stand, from the vault and the gateways, whether the agent runs or not.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write;
-use std::io::IsTerminal;
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
 use crate::agent::deliver::Room;
-use crate::agent::watch;
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
-use crate::cli::place::complain;
+use crate::cli::holder;
+use crate::cli::place::{Surveyed, complain};
+use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
-use crate::config::file::Config;
 use crate::config::plan::{CredentialPlan, Plan};
-use crate::config::resolve::vault_path;
 use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::finding::Severity;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::messages::{self, Words};
-use crate::reason::{Language, Reason, VaultReason};
+use crate::reason::{Language, VaultReason};
 use crate::telemetry::status::{
     self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status,
 };
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::vault::{Contents, Vault, VaultHandle, lock::Lock};
+
+/// How long the living state is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How often `--watch` looks.
+const REDRAW_EVERY: Duration = Duration::from_secs(1);
 
 /// What `status` takes.
 #[derive(Debug, Args)]
@@ -35,6 +39,9 @@ pub struct Options {
     /// Stable JSON
     #[arg(long)]
     json: bool,
+    /// Redraw every second
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
     /// The vault, where the config does not say it
     #[arg(long, value_name = "PATH")]
     vault: Option<PathBuf>,
@@ -42,62 +49,74 @@ pub struct Options {
 
 /// Shows how everything stands.
 pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
-    let (path, text) = match place.read() {
-        Ok(read) => read,
-        Err(reason) if options.vault.is_none() => {
-            complain(&reason.into());
-            return Ok(Exit::BadConfig);
+    loop {
+        let surveyed = match place.survey(options.vault.as_deref()) {
+            Ok(surveyed) => surveyed,
+            Err(exit) => return Ok(exit),
+        };
+        let status = match block_on(status(&surveyed))? {
+            Ok(status) => status,
+            Err(exit) => return Ok(exit),
+        };
+        let exit = if status.needs_a_human() { Exit::HumanNeeded } else { Exit::Fine };
+        if options.json {
+            print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
+            return Ok(exit);
         }
-        Err(_) => (place.config.clone().unwrap_or_default(), String::new()),
-    };
-    let (plan, problem) = match watch::load(&path, &text) {
-        Ok((plan, _)) => (Some(plan), None),
-        Err(problems) => {
-            let language = default_language();
-            let lines = messages::problem_lines(language, &path, &text, &problems);
-            let first = lines.into_iter().find(|(severity, _)| *severity == Severity::Error);
-            (None, first.map(|(_, line)| line))
+        let text = text_of(&status, surveyed.language(), Style::of_stdout());
+        if !options.watch {
+            print(&text)?;
+            return Ok(exit);
         }
-    };
-    // A broken edit is when people look: the vault's place is in what still parses.
-    let directory = std::path::absolute(&path)?.parent().map(ToOwned::to_owned).unwrap_or_default();
-    let vault = options.vault.clone().or_else(|| plan.as_ref().map(|plan| plan.vault.path.clone()));
-    let Some(vault) = vault.or_else(|| vault_path(&Config::parse(&text).0, &directory)) else {
-        if let Some(problem) = problem {
-            eprintln!("{problem}");
+        if !redraw(&text)? {
+            return Ok(exit);
         }
-        return Ok(Exit::BadConfig);
-    };
-    let opened = match Vault::peek(&vault) {
+        std::thread::sleep(REDRAW_EVERY);
+    }
+}
+
+/// Shows a text in place of the one before; false when nobody reads any more.
+fn redraw(text: &str) -> std::io::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    // Home, and what is below erased: a terminal does not flicker as it would if it were cleared first.
+    let (before, after) = if out.is_terminal() { ("\x1b[H", "\x1b[J") } else { ("", "\n") };
+    let text = if before.is_empty() { text.to_owned() } else { text.replace('\n', "\x1b[K\n") };
+    match out.write_all(format!("{before}{text}{after}").as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        other => other.map(|()| true),
+    }
+}
+
+/// The living state where the vault's holder tells it, else what the vault and the gateways say.
+async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
+    if let Some(living) = holder::status(&surveyed.vault, PATIENCE).await {
+        return Ok(living);
+    }
+    let key = encryption_key(surveyed.encryption_key.as_ref()).await?;
+    let opened = match Vault::peek(&surveyed.vault, key.as_ref()) {
         Ok((handle, contents)) => Some((handle, contents)),
         Err(error) if matches!(error.0, VaultReason::Missing { .. }) => None,
         Err(error) => {
             complain(&error.0.into());
-            return Ok(Exit::BadConfig);
+            return Err(Exit::BadConfig);
         }
     };
     let now = SystemClock.now();
-    let credentials = match &plan {
-        Some(plan) => block_on(look(plan, opened, now))?,
+    let credentials = match &surveyed.plan {
+        Some(plan) => look(plan, opened, now).await,
         None => opened.map(|(_, contents)| from_vault(&contents, now)).unwrap_or_default(),
     };
-    let status = Status {
-        version: env!("CARGO_PKG_VERSION"),
+    let (path, problem) = (surveyed.path.display().to_string(), surveyed.problem.clone());
+    Ok(Status {
+        version: env!("CARGO_PKG_VERSION").into(),
         time: now,
         agent: AgentStatus {
-            running: Lock::holder(&vault).is_some(),
+            running: Lock::holder(&surveyed.vault).is_some(),
             since: None,
-            config: ConfigStatus { path: path.display().to_string(), loaded_at: None, problem },
+            config: ConfigStatus { path, loaded_at: None, problem },
         },
         credentials,
-    };
-    let language = plan.as_ref().map_or_else(default_language, |plan| plan.language);
-    if options.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
-    } else {
-        print(&text_of(&status, language, Style::of_stdout()))?;
-    }
-    Ok(if status.needs_a_human() { Exit::HumanNeeded } else { Exit::Fine })
+    })
 }
 
 /// Looks at the channels as the agent would, and writes nothing.
@@ -125,64 +144,26 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
         }
         rooms.push(room);
     }
-    credentials(plan, records.values(), rooms.iter(), now)
+    status::credentials(plan, records.values(), rooms.iter(), now)
 }
 
 /// Who feeds channels, with their records; one that has none yet gets a number nobody else has.
 fn fed<'p>(
     plan: &'p Plan,
-    records: &HashMap<RecordId, Record>,
+    records: &'p HashMap<RecordId, Record>,
 ) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
-    let by_client = by_client(records.values());
+    let by_client = status::by_client(records.values());
     plan.credentials.iter().filter(|credential| credential.enabled).zip(1..).map(move |(credential, nth)| {
-        let known = by_client.get(&(credential.name.to_string(), ClientIdentity::of(credential))).copied();
+        let known = by_client.get(&(&*credential.name, ClientIdentity::of(credential))).copied();
         (known.unwrap_or(RecordId(-nth)), &**credential)
     })
-}
-
-fn by_client<'r>(records: impl Iterator<Item = &'r Record>) -> BTreeMap<(String, ClientIdentity), RecordId> {
-    records.map(|record| ((record.name.clone(), record.client.clone()), record.id)).collect()
-}
-
-/// How each credential of a plan stands.
-pub fn credentials<'r>(
-    plan: &Plan,
-    records: impl Iterator<Item = &'r Record>,
-    rooms: impl Iterator<Item = &'r Room>,
-    now: Timestamp,
-) -> Vec<CredentialStatus> {
-    let records: Vec<&Record> = records.collect();
-    let rooms: Vec<&Room> = rooms.collect();
-    let by_client = by_client(records.iter().copied());
-    let by_id: HashMap<RecordId, &Record> = records.into_iter().map(|record| (record.id, record)).collect();
-    let one = |credential: &Arc<CredentialPlan>| {
-        let key = (credential.name.to_string(), ClientIdentity::of(credential));
-        let record = by_client.get(&key).and_then(|id| by_id.get(id)).copied();
-        let fed = rooms.iter().flat_map(|room| {
-            let mine = room.targets.iter().filter(|target| target.credential == credential.name);
-            mine.map(|target| {
-                let trouble = room.trouble.as_ref().map(|(reason, _)| Reason::from(reason.clone()));
-                (&*room.plan.name, &target.standing, trouble)
-            })
-        });
-        let feeds = |room: &&&Room| credential.channels.iter().any(|channel| channel.gateway == room.plan.name);
-        let lag = rooms.iter().filter(feeds).map(|room| room.lag()).max().unwrap_or_default();
-        let known = Known { name: &credential.name, plan: Some(credential), record, lag, channels: fed.collect() };
-        status::credential(&known, plan.language, now)
-    };
-    plan.credentials.iter().map(one).collect()
 }
 
 /// What the vault alone says, while the config cannot be read.
 fn from_vault(contents: &Contents, now: Timestamp) -> Vec<CredentialStatus> {
     let one = |record: &Record| {
-        let known = Known {
-            name: &record.name,
-            plan: None,
-            record: Some(record),
-            lag: std::time::Duration::ZERO,
-            channels: Vec::new(),
-        };
+        let known =
+            Known { name: &record.name, plan: None, record: Some(record), lag: Duration::ZERO, channels: Vec::new() };
         status::credential(&known, default_language(), now)
     };
     contents.records.iter().map(one).collect()
@@ -265,10 +246,11 @@ pub fn table(credentials: &[CredentialStatus], language: Language, now: Timestam
 }
 
 fn channel_line(words: &Words, channel: &ChannelStatus, now: Timestamp) -> String {
-    let id = channel.id.map(|id| format!("{id} ")).unwrap_or_default();
+    let known = channel.id.map(|id| id.to_string()).into_iter().chain(Some(channel.name.clone()));
+    let known: Vec<String> = known.filter(|part| !part.is_empty()).collect();
     let state = channel_word(words, channel.state);
-    let delivered = channel.delivered_at.map(|at| format!(" ({})", words.from_now(at, now))).unwrap_or_default();
-    format!("→ {}/{id}{}: {state}{delivered}", channel.gateway, channel.name)
+    let delivered = channel.delivered_at.map(|at| format!(" ({})", words.since(at, now))).unwrap_or_default();
+    format!("→ {}/{}: {state}{delivered}", channel.gateway, known.join(" "))
 }
 
 fn colour(state: CredentialState) -> &'static str {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::plan::DEFAULT_GATEWAY;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
@@ -144,8 +145,25 @@ impl Event {
 pub struct ChannelName {
     /// The gateway's name.
     pub gateway: String,
-    /// `channels.id`.
-    pub id: i64,
-    /// `channels.name`.
+    /// `channels.id`, once it is known.
+    pub id: Option<i64>,
+    /// `channels.name`, or the name that the config gives it.
     pub name: String,
+}
+
+impl ChannelName {
+    /// As the commands take it: its id (its name while that is not known), after the gateway's name where there are
+    /// several gateways.
+    pub fn address(&self) -> String {
+        let id = self.id.map_or_else(|| self.name.clone(), |id| id.to_string());
+        match self.gateway.as_str() {
+            DEFAULT_GATEWAY => id,
+            gateway => format!("{gateway}/{id}"),
+        }
+    }
+
+    /// The name, where the address does not say it already.
+    pub fn further_name(&self) -> Option<&str> {
+        Some(self.name.as_str()).filter(|name| self.id.is_some() && !name.is_empty())
+    }
 }

@@ -39,6 +39,10 @@ pub enum Why {
 
 /// How long before the cache lag's edge a lost answer is asked for again.
 const LATE_MARGIN: Duration = Duration::from_secs(60);
+/// A token from further in the future than this was issued by a clock that has been set back since.
+const CLOCK_SLACK: Duration = Duration::from_secs(60);
+/// The longest a credential waits after a failure, by its own backoff or the server's wish.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// The shortest time between two refreshes.
 const FLOOR: Duration = Duration::from_millis(500);
 /// The shortest time between two refreshes when nothing says how long a token lives.
@@ -61,7 +65,8 @@ pub fn decide(plan: &CredentialPlan, record: &Record, lag: Duration, now: Timest
         }
     };
     match record.state.not_before {
-        Some(until) if until > now => TokenDecision::BackOff(until),
+        // A wait longer than any is one from before the clock was set back.
+        Some(until) if until > now && until.since(now) <= LONGEST_WAIT => TokenDecision::BackOff(until),
         _ => TokenDecision::Refresh(wanted),
     }
 }
@@ -74,6 +79,9 @@ enum Wanted {
 }
 
 fn wanted(plan: &CredentialPlan, record: &Record, lag: Duration, now: Timestamp) -> Wanted {
+    if record.state.asked {
+        return Wanted::At(now, Why::Asked);
+    }
     let lost = record.state.lost;
     if record.candidate.is_some() && !lost.is_some_and(|lost| lost.candidate) {
         return Wanted::At(now, Why::NewSeed);
@@ -85,6 +93,10 @@ fn wanted(plan: &CredentialPlan, record: &Record, lag: Duration, now: Timestamp)
             None => Wanted::At(now, Why::First),
         };
     };
+    if grant.issued_at > now + CLOCK_SLACK {
+        // The clock was set back while nobody looked: when this token dies is anybody's guess.
+        return Wanted::At(now, Why::Due);
+    }
     match (lost, plan.on_lost_answer) {
         (None, _) => Wanted::At(refresh_at(plan, record, grant, lag), Why::Due),
         (Some(lost), OnLostAnswer::Halt) => Wanted::Never(lost.at),
@@ -114,6 +126,12 @@ pub fn refresh_at(plan: &CredentialPlan, record: &Record, grant: &AccessGrant, l
     }
     let floor = if grant.lifetime_assumed { FLOOR_ASSUMED } else { FLOOR };
     at.max(grant.issued_at + floor)
+}
+
+/// Whether a gateway may go on using the previous key when it is dead already, however early it is replaced: half of
+/// the lifetime is shorter than the cache lag.
+pub fn is_short_lived(plan: &CredentialPlan, grant: &AccessGrant, lag: Duration) -> bool {
+    !plan.revokes_previous && grant.expires_at.since(grant.issued_at) / 2 < lag
 }
 
 /// The wait after the `failures`-th failure in a row (0: the first): full jitter below an exponential cap, which

@@ -4,13 +4,12 @@
 //! removed, and is stored whole in the vault. The transitions here are pure; they never lose a refresh token.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::config::template::{Part, Template};
-use crate::credential::policy::{backoff, slow_backoff};
+use crate::credential::policy::{LONGEST_WAIT, backoff, slow_backoff};
 use crate::reason::{ChannelReason, Reason, TokenReason};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -110,6 +109,8 @@ pub struct State {
     pub attempt: Option<Attempt>,
     /// An answer was lost, and the server may have rotated.
     pub lost: Option<Lost>,
+    /// Nothing was lost in flight: the vault turned out to be an older state of itself.
+    pub vault_was_older: bool,
     /// Only a human, a new seed or a changed config can help.
     pub halt: Option<Halt>,
     /// Failures in a row.
@@ -118,6 +119,8 @@ pub struct State {
     pub failing_since: Option<Timestamp>,
     /// The last failure; cleared by a success.
     pub last_error: Option<Reason>,
+    /// A person asked for a request now; settled by the next one.
+    pub asked: bool,
     /// No request before this moment (backoff with its jitter, or the server's wish).
     pub not_before: Option<Timestamp>,
     /// Drawn once for each access token: the share of a tenth of the lead, in thousandths.
@@ -309,6 +312,16 @@ impl Record {
         self.state.not_before = None;
     }
 
+    /// A person asks for another try now, whatever the wait and whatever was lost. False when nothing is the matter.
+    pub fn ask_again(&mut self) -> bool {
+        let troubled = self.state.halt.is_some() || self.state.failures > 0;
+        if troubled {
+            self.revive();
+            self.state.asked = true;
+        }
+        troubled
+    }
+
     /// Notes that a request is about to leave; to be made durable first.
     pub fn begin(&mut self, now: Timestamp) {
         self.state.attempt = Some(Attempt { at: now, candidate: self.candidate.is_some() });
@@ -321,9 +334,25 @@ impl Record {
         Some(self.settle(plan, Outcome::Unknown(reason), now, jitter))
     }
 
+    /// The vault that this record was read from is an older state of itself. If a refresh spends the refresh token,
+    /// this one may be spent: it is asked once, late, like one whose answer was lost. Says whether it is so.
+    pub fn doubt(&mut self, plan: Option<&CredentialPlan>, now: Timestamp) -> bool {
+        let rotates = plan.map_or(self.state.rotates != Some(false), |plan| self.rotates(plan));
+        if !rotates || self.token_to_send().is_none() || self.state.halt.is_some() {
+            return false;
+        }
+        self.state.attempt = None;
+        let candidate = self.candidate.is_some();
+        self.state.lost = Some(Lost { at: now, candidate, asked_again: 0 });
+        self.state.vault_was_older = true;
+        self.note_failure(TokenReason::VaultIsOlder { code: None }.into(), now);
+        true
+    }
+
     /// Applies what a refresh came to. `jitter` is in `0.0..1.0`, drawn for this once.
     pub fn settle(&mut self, plan: &CredentialPlan, outcome: Outcome, now: Timestamp, jitter: f64) -> Settled {
         let attempt = self.state.attempt.take().unwrap_or(Attempt { at: now, candidate: self.candidate.is_some() });
+        self.state.asked = false;
         match outcome {
             Outcome::NotSent(reason) => self.fail(plan, reason, None, false, now, jitter),
             Outcome::Unknown(reason) => self.lose(plan, attempt, reason, now, jitter),
@@ -352,6 +381,7 @@ impl Record {
         self.state.refresh_token_at = Some(now);
         self.state.refresh_token_expires_at = dies;
         self.state.lost = None;
+        self.state.vault_was_older = false;
     }
 
     fn succeed(&mut self, attempt: Attempt, grant: AccessGrant, rotated: bool, jitter: f64, now: Timestamp) -> Settled {
@@ -371,6 +401,7 @@ impl Record {
             jitter: thousandths(jitter),
             refreshed_at: Some(now),
             lost: None,
+            vault_was_older: false,
             halt: None,
             refused: false,
             failures: 0,
@@ -424,7 +455,12 @@ impl Record {
         }
         match lost.or(self.state.lost) {
             Some(lost) => {
-                let reason = TokenReason::OutcomeUnknown { lost_at: lost.at, code: Some(code) };
+                let code = Some(code);
+                let reason = if self.state.vault_was_older {
+                    TokenReason::VaultIsOlder { code }
+                } else {
+                    TokenReason::OutcomeUnknown { lost_at: lost.at, code }
+                };
                 self.halt(HaltKind::OutcomeUnknown, reason, now)
             }
             None => self.halt(HaltKind::Revoked, reason, now),
@@ -473,8 +509,27 @@ impl Record {
             if slow { slow_backoff(plan.backoff, jitter) } else { backoff(plan.backoff, self.state.failures, jitter) };
         self.note_failure(reason.into(), now);
         let own = now + wait;
-        self.state.not_before = Some(retry_after.map_or(own, |wish| wish.min(now + LONGEST_WISH).max(own)));
+        // A wish beyond a day is a mistake or malice.
+        self.state.not_before = Some(retry_after.map_or(own, |wish| wish.min(now + LONGEST_WAIT).max(own)));
         Settled::Failed
+    }
+
+    /// The wall clock was set by so many milliseconds: every moment that is still to come keeps its distance from now.
+    pub fn shift(&mut self, milliseconds: i64) {
+        let grant = self.access.iter_mut().flat_map(|grant| [&mut grant.issued_at, &mut grant.expires_at]);
+        let state = &mut self.state;
+        let optional = [
+            &mut state.not_before,
+            &mut state.failing_since,
+            &mut state.refreshed_at,
+            &mut state.refresh_token_at,
+            &mut state.refresh_token_expires_at,
+        ];
+        let attempt = state.attempt.as_mut().map(|attempt| &mut attempt.at);
+        let lost = state.lost.as_mut().map(|lost| &mut lost.at);
+        for moment in grant.chain(optional.into_iter().flatten()).chain(attempt).chain(lost) {
+            *moment = moment.shifted(milliseconds);
+        }
     }
 
     /// No request left, for a reason of our own (a secret, the vault): tried again later.
@@ -491,9 +546,6 @@ impl Record {
         self.state.last_error = Some(reason);
     }
 }
-
-/// A server's `Retry-After` is obeyed up to a day; beyond that it is a mistake or malice.
-const LONGEST_WISH: Duration = Duration::from_secs(86_400);
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 first")]
 fn thousandths(share: f64) -> u16 {

@@ -116,8 +116,43 @@ pub struct Words {
     pub agent_runs: &'static str,
     /// Beneath `status`.
     pub agent_is_down: &'static str,
+    /// The end of `doctor`.
+    pub would_work: &'static str,
+    /// The end of `doctor`.
+    pub would_not_work: &'static str,
+    /// `retry` while no agent runs.
+    pub tried_at_start: &'static str,
+    /// `retry` of a credential that is neither halted nor failing.
+    pub nothing_to_retry: &'static str,
     /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
     pub plan: &'static str,
+    /// What the `vault` commands say.
+    pub vault: VaultWords,
+}
+
+/// What the `vault` commands say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultWords {
+    /// After the path of a sound vault.
+    pub sound: &'static str,
+    /// It is sealed.
+    pub sealed: &'static str,
+    /// It is not, and what that means.
+    pub plain: &'static str,
+    /// What it holds; fields records, channels, fingerprints, events.
+    pub holds: &'static str,
+    /// It is an older state of itself.
+    pub behind: &'static str,
+    /// Pattern for the name of a record without a credential.
+    pub orphaned: &'static str,
+    /// Pattern for where the new key is.
+    pub rekeyed: &'static str,
+    /// Pattern for where the vault is now.
+    pub set_aside: &'static str,
+    /// There was nothing to set aside but the memory of a vault.
+    pub forgotten: &'static str,
+    /// Asks for a person's word.
+    pub type_yes: &'static str,
 }
 
 /// Column titles of `status`.
@@ -179,8 +214,13 @@ impl Words {
         if moment >= now {
             self.in_time.replace("{}", &self.length(moment.since(now)))
         } else {
-            self.ago.replace("{}", &self.length(now.since(moment)))
+            self.since(moment, now)
         }
+    }
+
+    /// How long ago something happened: "2 h ago", and "0 s ago" when it just did.
+    pub fn since(&self, moment: Timestamp, now: Timestamp) -> String {
+        self.ago.replace("{}", &self.length(now.since(moment)))
     }
 }
 

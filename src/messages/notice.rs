@@ -1,7 +1,6 @@
 //! From events to a message: a title that says what to do; a body that says to what, since when, why, and how.
 
 use super::{About, Message, Words, en, explain, explain_about, words, zh_cn};
-use crate::config::plan::DEFAULT_GATEWAY;
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::notify::services::Notice;
 use crate::reason::{Language, Reason};
@@ -141,10 +140,7 @@ fn explain_only(language: Language, reason: &Reason, event: &Event) -> Message {
     if let Some(credential) = &event.credential {
         about.credential = credential;
     }
-    let channel = event.channel.as_ref().map(|ChannelName { gateway, id, .. }| match gateway.as_str() {
-        DEFAULT_GATEWAY => id.to_string(),
-        gateway => format!("{gateway}/{id}"),
-    });
+    let channel = event.channel.as_ref().map(ChannelName::address);
     if let Some(channel) = &channel {
         about.channel = channel;
     }
@@ -177,6 +173,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::plan::DEFAULT_GATEWAY;
     use crate::messages::samples;
     use crate::reason::{ChannelReason, TokenReason};
 
@@ -196,7 +193,7 @@ mod tests {
     fn an_expiring_key_says_when_it_dies_why_and_what_to_do() {
         let now = Timestamp::from_seconds(NOW);
         let dies = now + Duration::from_secs(25 * 60);
-        let channel = ChannelName { gateway: "default".into(), id: 1, name: "codex-a".into() };
+        let channel = ChannelName { gateway: "default".into(), id: Some(1), name: "codex-a".into() };
         let event = Event {
             channel: Some(channel),
             reason: Some(TokenReason::ServerError { status: 502 }.into()),
@@ -246,7 +243,7 @@ mod tests {
     fn the_remedy_names_the_credential_or_the_channel() {
         for (gateway, command) in [(DEFAULT_GATEWAY, "one-api-sidecar adopt 7`"), ("eu", "one-api-sidecar adopt eu/7`")]
         {
-            let channel = Some(ChannelName { gateway: gateway.into(), id: 7, name: "a".into() });
+            let channel = Some(ChannelName { gateway: gateway.into(), id: Some(7), name: "a".into() });
             let reason = Some(ChannelReason::Foreign.into());
             for notice in both(&[Event { channel, reason, ..event(Topic::ForeignKey, "openai") }]) {
                 assert!(notice.body.contains(command), "{}", notice.body);
@@ -262,7 +259,7 @@ mod tests {
     fn every_topic_has_a_title_in_both_languages() {
         let now = Timestamp::from_seconds(NOW);
         for topic in Topic::ALL {
-            let channel = Some(ChannelName { gateway: "eu".into(), id: 7, name: "b".into() });
+            let channel = Some(ChannelName { gateway: "eu".into(), id: Some(7), name: "b".into() });
             let bare = Event::new(now, topic);
             let of_channel = Event { channel, ..event(topic, "openai") };
             let several = [event(topic, "a"), event(topic, "b"), event(topic, "c")];

@@ -86,8 +86,10 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoRefreshToken,
         SeedRefused { code: "invalid_grant" },
         SharedSeed { owner: "a" },
+        ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
         OtherClientsSeed { client_id: "app" },
         Crashed,
+        VaultIsOlder { code: "invalid_grant".to_owned() },
     ));
     reasons.extend(samples!(VaultReason:
         Directory { path: "/data/vault", error: error },
@@ -100,6 +102,11 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Unwritable { path: path, error: error },
         ReadableByOthers { path: path, mode: "644" },
         Missing { path: path },
+        Gone { path: path },
+        ReadOnly { path: path },
+        OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
+        Fleeting { path: path, filesystem: "overlay" },
+        Unconfirmed { path: path },
     ));
     reasons.extend(samples!(GatewayReason:
         Missing { path: path },
@@ -138,6 +145,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         TemplateField { field: "id_token" },
         Conflict,
         ListedTwice { owner: "a" },
+        SameDatabase { other: "eu" },
         Released,
     ));
     reasons.extend(samples!(NotifierReason:
@@ -151,7 +159,13 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
-        SameDatabase { other: "eu" },
+        Silent { holder: "process 7 on host" },
+        NotRunning,
+        NeedAttention { credentials: vec!["a".to_owned(), "b".to_owned()] },
+        NoControlSocket { path: path, error: error },
+        CannotListen { address: "127.0.0.1:9170", error: error },
+        ListensBeyondLoopback { address: "0.0.0.0:9170" },
+        Abandoned { credentials: vec!["a".to_owned(), "b".to_owned()] },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons
@@ -167,9 +181,12 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         TokenReason::Busy { status: 503, until: None }.into(),
         TokenReason::UnknownError { status: 404, code: None }.into(),
         TokenReason::OutcomeUnknown { lost_at: at, code: None }.into(),
+        TokenReason::VaultIsOlder { code: None }.into(),
         VaultReason::WrongKey { configured: false }.into(),
+        VaultReason::Fleeting { path: "/dev/shm/vault.db".into(), filesystem: "tmpfs".into() }.into(),
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
         NotifierReason::Refused { status: 500, code: None, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
+        AgentReason::Abandoned { credentials: Vec::new() }.into(),
     ]
 }

@@ -278,7 +278,7 @@ impl Item {
 /// What a trouble belongs to: a channel, else a credential, else it stands for itself.
 fn subject(event: &Event) -> String {
     match (&event.channel, &event.credential) {
-        (Some(channel), _) => format!("channel {}/{}", channel.gateway, channel.id),
+        (Some(channel), _) => format!("channel {}", channel.address()),
         (None, Some(credential)) => format!("credential {credential}"),
         (None, None) => event.topic.as_str().to_owned(),
     }

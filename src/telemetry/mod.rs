@@ -1,3 +1,4 @@
 //! What the agent shows of itself.
 
+pub mod server;
 pub mod status;

@@ -1,25 +1,29 @@
 //! The one answer to "how does it stand": the command, the page and the API share it. Pure.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::agent::deliver::Standing;
+use crate::agent::deliver::{Room, Standing, Target};
 use crate::channel::policy::ChannelState;
-use crate::config::plan::CredentialPlan;
+use crate::config::plan::{CredentialPlan, Plan};
+use crate::credential::event::ChannelName;
 use crate::credential::policy::{TokenDecision, decide};
-use crate::credential::record::Record;
+use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
 use crate::messages::{self, About};
 use crate::reason::{Language, Reason};
 use crate::time::Timestamp;
 
 /// How everything stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Of this program.
-    pub version: &'static str,
+    pub version: Cow<'static, str>,
     /// When this was true.
-    #[serde(serialize_with = "rfc3339")]
+    #[serde(with = "rfc3339")]
     pub time: Timestamp,
     /// The agent.
     pub agent: AgentStatus,
@@ -28,46 +32,46 @@ pub struct Status {
 }
 
 /// The agent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
     /// Whether it runs.
     pub running: bool,
     /// Since when, if that is known.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub since: Option<Timestamp>,
     /// Its config file.
     pub config: ConfigStatus,
 }
 
 /// The config file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigStatus {
     /// Where it is.
     pub path: String,
     /// When it was applied last, if that is known.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub loaded_at: Option<Timestamp>,
     /// What is wrong with it, with a remedy.
     pub problem: Option<String>,
 }
 
 /// One credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CredentialStatus {
     /// Its name.
     pub name: String,
     /// How it stands.
     pub state: CredentialState,
     /// Why it is halted.
-    pub reason: Option<&'static str>,
+    pub reason: Option<HaltKind>,
     /// When the access token dies.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub expires_at: Option<Timestamp>,
     /// When the next request is due.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub refresh_at: Option<Timestamp>,
     /// When the last refresh succeeded.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub refreshed_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
@@ -78,7 +82,7 @@ pub struct CredentialStatus {
 }
 
 /// One channel.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelStatus {
     /// The gateway's name.
     pub gateway: String,
@@ -91,14 +95,14 @@ pub struct ChannelStatus {
     /// `channels.status`, if it was seen.
     pub status: Option<i64>,
     /// When a key was last delivered.
-    #[serde(serialize_with = "rfc3339_or_null")]
+    #[serde(with = "rfc3339_or_null")]
     pub delivered_at: Option<Timestamp>,
     /// What is the matter, with a remedy.
     pub problem: Option<String>,
 }
 
 /// How a credential stands, in the order of what needs attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CredentialState {
     /// A human is needed.
@@ -133,10 +137,11 @@ pub struct Known<'a> {
 
 /// Puts together how a credential stands.
 pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> CredentialStatus {
-    let say = |reason: &Reason| {
-        let message = messages::explain_about(language, reason, About { credential: known.name, ..About::default() });
+    let say_of = |reason: &Reason, channel: &str| {
+        let message = messages::explain_about(language, reason, About { credential: known.name, channel });
         format!("{} {}", message.what, message.remedy)
     };
+    let say = |reason: &Reason| say_of(reason, About::default().channel);
     let record = known.record;
     let state = record.map(|record| &record.state);
     let halt = state.and_then(|state| state.halt.as_ref());
@@ -149,7 +154,7 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
     CredentialStatus {
         name: known.name.to_owned(),
         state: credential_state(known.plan, record, now),
-        reason: halt.map(|halt| halt.kind.as_str()),
+        reason: halt.map(|halt| halt.kind),
         expires_at: record.and_then(|record| record.access.as_ref()).map(|grant| grant.expires_at),
         refresh_at,
         refreshed_at: state.and_then(|state| state.refreshed_at),
@@ -165,10 +170,57 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
                 state: standing.state,
                 status: standing.status,
                 delivered_at: standing.delivered_at,
-                problem: standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).as_ref().map(say),
+                problem: standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
+                    let gateway = (*gateway).to_owned();
+                    let channel = ChannelName { gateway, id: standing.id, name: standing.name.clone() };
+                    say_of(&reason, &channel.address())
+                }),
             })
             .collect(),
     }
+}
+
+/// How each credential of a plan stands, in the order of the config.
+pub fn credentials<'r>(
+    plan: &Plan,
+    records: impl Iterator<Item = &'r Record>,
+    rooms: impl Iterator<Item = &'r Room>,
+    now: Timestamp,
+) -> Vec<CredentialStatus> {
+    let records: Vec<&Record> = records.collect();
+    let by_client = by_client(records.iter().copied());
+    let by_id: HashMap<RecordId, &Record> = records.into_iter().map(|record| (record.id, record)).collect();
+    let mut lags: HashMap<&str, Duration> = HashMap::new();
+    let mut fed: HashMap<&str, Vec<(&Room, &Target)>> = HashMap::new();
+    for room in rooms {
+        lags.insert(&room.plan.name, room.lag());
+        for target in &room.targets {
+            fed.entry(&target.credential).or_default().push((room, target));
+        }
+    }
+    let one = |plan_of_one: &Arc<CredentialPlan>| {
+        let name = &*plan_of_one.name;
+        let record = by_client.get(&(name, ClientIdentity::of(plan_of_one))).and_then(|id| by_id.get(id)).copied();
+        let channels = fed.get(name).into_iter().flatten().map(|(room, target)| {
+            let trouble = room.trouble.as_ref().map(|(reason, _)| Reason::from(reason.clone()));
+            (&*room.plan.name, &target.standing, trouble)
+        });
+        let lag = plan_of_one.channels.iter().filter_map(|channel| lags.get(&*channel.gateway)).max();
+        let (lag, channels) = (lag.copied().unwrap_or_default(), channels.collect());
+        let known = Known { name, plan: Some(plan_of_one), record, lag, channels };
+        credential(&known, plan.language, now)
+    };
+    plan.credentials.iter().map(one).collect()
+}
+
+/// Whose record is whose: by name and client, the youngest where there are several.
+pub fn by_client<'r>(records: impl Iterator<Item = &'r Record>) -> HashMap<(&'r str, ClientIdentity), RecordId> {
+    let mut found: HashMap<(&str, ClientIdentity), RecordId> = HashMap::new();
+    for record in records {
+        let id = found.entry((&record.name, record.client.clone())).or_insert(record.id);
+        *id = record.id.max(*id);
+    }
+    found
 }
 
 /// How a credential stands, in a word.
@@ -182,8 +234,8 @@ pub fn credential_state(plan: Option<&CredentialPlan>, record: Option<&Record>, 
         (state, _) if state.halt.is_some() => CredentialState::Halted,
         (_, Some(dies)) if dies <= now => CredentialState::Expired,
         (state, _) if state.lost.is_some() => CredentialState::Uncertain,
-        (_, None) => CredentialState::Waiting,
         (state, _) if state.failures > 0 => CredentialState::Failing,
+        (_, None) => CredentialState::Waiting,
         _ => CredentialState::Active,
     }
 }
@@ -192,6 +244,13 @@ impl Status {
     /// Whether only a human can help one of the credentials.
     pub fn needs_a_human(&self) -> bool {
         self.credentials.iter().any(|credential| credential.state == CredentialState::Halted)
+    }
+
+    /// Leaves only the credentials of these names; all, if none is named.
+    #[must_use]
+    pub fn of(mut self, names: &[String]) -> Self {
+        self.credentials.retain(|credential| names.is_empty() || names.contains(&credential.name));
+        self
     }
 }
 
@@ -210,13 +269,36 @@ impl CredentialState {
     }
 }
 
-fn rfc3339<S: serde::Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(moment)
+/// Moments travel as people read them: RFC 3339 in whole seconds.
+mod rfc3339 {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::time::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(moment: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(moment)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Timestamp::parse_rfc3339(&text).ok_or_else(|| D::Error::custom("not a moment"))
+    }
 }
 
-fn rfc3339_or_null<S: serde::Serializer>(moment: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    match moment {
-        Some(moment) => serializer.collect_str(moment),
-        None => serializer.serialize_none(),
+mod rfc3339_or_null {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::time::Timestamp;
+
+    pub(super) fn serialize<S: Serializer>(moment: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match moment {
+            Some(moment) => serializer.collect_str(moment),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        let parse = |text: String| Timestamp::parse_rfc3339(&text).ok_or_else(|| D::Error::custom("not a moment"));
+        Option::<String>::deserialize(deserializer)?.map(parse).transpose()
     }
 }

@@ -22,7 +22,8 @@ pub fn path_of(vault: &Path) -> PathBuf {
 }
 
 impl Lock {
-    /// Takes the lock; makes the vault's directory (mode 700) if need be.
+    /// Takes the lock; makes the vault's directory (mode 700) if need be, but not the one above it: a volume that is not
+    /// mounted must not get a vault of its own.
     ///
     /// # Errors
     /// When somebody holds it, named as its file names them, or when the directory cannot be used.
@@ -32,7 +33,7 @@ impl Lock {
             VaultError(VaultReason::Directory { path: directory.display().to_string(), error: error.to_string() })
         };
         if !directory.exists() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+            std::fs::DirBuilder::new().mode(0o700).create(directory).map_err(unusable)?;
         }
         let mut file = OpenOptions::new()
             .read(true)
@@ -56,6 +57,17 @@ impl Lock {
             .and_then(|()| file.write_all(holder.as_bytes()))
             .map_err(unusable)?;
         Ok(Self { _file: file })
+    }
+
+    /// Takes the lock where there may be a vault, and makes no directory for one.
+    ///
+    /// # Errors
+    /// As [`Lock::take`], or when there is no directory.
+    pub fn take_of(vault: &Path) -> Result<Self, VaultError> {
+        if !vault.parent().is_some_and(Path::exists) {
+            return Err(VaultError(VaultReason::Missing { path: vault.display().to_string() }));
+        }
+        Self::take(vault)
     }
 
     /// Who holds a vault's lock now, as its file names them; `None` when nobody does.

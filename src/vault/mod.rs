@@ -1,9 +1,19 @@
 //! The sidecar's own durable memory: records, fingerprints, adoptions, events.
 //!
-//! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`]). What cannot be
-//! read is never replaced: a vault that begins anew would send spent refresh tokens.
+//! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`),
+//! sealed if there is a key ([`seal`], `sealing`), with room for answers beside it (`reserve`) and a count by which
+//! an older state of it is known (`commits`). What cannot be read is never replaced: a vault that begins anew would
+//! send spent refresh tokens.
 
+pub mod aside;
+mod commits;
+mod failure;
 pub mod lock;
+mod place;
+mod reserve;
+mod rows;
+pub mod seal;
+mod sealing;
 pub mod store;
 pub mod thread;
 
@@ -14,12 +24,13 @@ use ring::hmac;
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{Record, RecordId};
-use crate::finding::Finding;
 use crate::reason::VaultReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
 use lock::Lock;
+pub use place::{examine, stands};
+use seal::EncryptionKey;
 use store::Store;
 pub use thread::VaultHandle;
 
@@ -37,6 +48,8 @@ pub struct Contents {
     pub adoptions: Vec<Adoption>,
     /// What the notifiers have been told, by notifier policy; opaque JSON.
     pub notices: Option<String>,
+    /// The vault is an older state of itself: its refresh tokens may be spent. Until [`Change::CaughtUp`].
+    pub behind: bool,
 }
 
 /// What a fingerprint stands for.
@@ -99,6 +112,21 @@ pub enum Change {
     Event(Box<Event>),
     /// What the notifiers have been told.
     Notices(String),
+    /// What an older state of the vault means was noted, with the other changes of this commit.
+    CaughtUp,
+}
+
+/// What [`Vault::check`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What it holds.
+    pub contents: Contents,
+    /// Whether it is sealed.
+    pub sealed: bool,
+    /// How many fingerprints it holds.
+    pub fingerprints: i64,
+    /// How many events it holds.
+    pub events: i64,
 }
 
 /// An open vault: the handle to its thread, and the lock that makes it ours.
@@ -111,13 +139,18 @@ pub struct Vault {
 }
 
 impl Vault {
-    /// Takes the lock, opens or creates the vault, and reads what it holds.
+    /// Takes the lock, opens or creates the vault (sealed, if there is a key), and reads what it holds. There is to
+    /// be room for the answers of this many requests at once.
     ///
     /// # Errors
     /// When somebody else owns it, or when it cannot be read; then nothing was moved or changed.
-    pub fn open(path: &Path) -> Result<(Self, Contents), VaultError> {
+    pub fn open(
+        path: &Path,
+        key: Option<&EncryptionKey>,
+        max_in_flight: usize,
+    ) -> Result<(Self, Contents), VaultError> {
         let lock = Lock::take(path)?;
-        let store = Store::open(path)?;
+        let store = Store::open(path, key, max_in_flight)?;
         let contents = store.contents()?;
         let handle = thread::spawn(store);
         Ok((Self { handle, path: path.to_owned(), _lock: lock }, contents))
@@ -128,28 +161,35 @@ impl Vault {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub fn peek(path: &Path) -> Result<(VaultHandle, Contents), VaultError> {
-        let store = Store::open_read_only(path)?;
+    pub fn peek(path: &Path, key: Option<&EncryptionKey>) -> Result<(VaultHandle, Contents), VaultError> {
+        let store = Store::open_read_only(path, key)?;
         let contents = store.contents()?;
         Ok((thread::spawn(store), contents))
+    }
+
+    /// Looks at a vault without changing anything: is it sound, and what does it hold?
+    ///
+    /// # Errors
+    /// As [`Vault::open`], or when there is none.
+    pub fn check(path: &Path, key: Option<&EncryptionKey>) -> Result<Checked, VaultError> {
+        let _lock = Lock::take_of(path)?;
+        let store = Store::look(path, key)?;
+        let (fingerprints, events) = store.counts()?;
+        Ok(Checked { contents: store.contents()?, sealed: store.is_sealed(), fingerprints, events })
+    }
+
+    /// Seals everything in a vault with another key, in one transaction.
+    ///
+    /// # Errors
+    /// As [`Vault::open`], or when there is none. The vault is as before then.
+    pub fn rekey(path: &Path, old: Option<&EncryptionKey>, new: &EncryptionKey) -> Result<(), VaultError> {
+        let _lock = Lock::take_of(path)?;
+        Store::look(path, old)?;
+        Store::open(path, old, 0)?.rekey(new)
     }
 
     /// Ends the thread after what is waiting was committed.
     pub fn close(self) {
         self.handle.close();
     }
-}
-
-/// What there is to say about a vault's place, without opening it.
-pub fn examine(path: &Path) -> Vec<Finding> {
-    use std::os::unix::fs::PermissionsExt;
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    [path, directory]
-        .iter()
-        .filter_map(|path| {
-            let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
-            let reason = VaultReason::ReadableByOthers { path: path.display().to_string(), mode: format!("{mode:o}") };
-            (mode & 0o077 != 0).then(|| Finding::warning("vault", reason))
-        })
-        .collect()
 }

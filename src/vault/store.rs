@@ -1,160 +1,211 @@
 //! The vault's file: SQLite in WAL mode with `synchronous=FULL`, so that what was committed survives a power cut.
 //!
-//! Secrets are stored as blobs whose first byte says how they are kept ([`PLAIN`]: as they are, in a file that only
-//! its owner can read).
+//! Before it is opened for writing it is looked at in a way that changes nothing and makes nothing beside it; what
+//! cannot be read, or not by us, is left as it is.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
-use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
+use crate::credential::record::RecordId;
 use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
-use crate::secret::Secret;
-use crate::time::Timestamp;
-use crate::vault::{Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
+use crate::vault::commits::Commits;
+use crate::vault::failure::{Failure, diagnose, system};
+use crate::vault::reserve::Reserve;
+use crate::vault::seal::{EncryptionKey, Seal};
+use crate::vault::{
+    Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError, commits, place, rows, sealing,
+};
 
 /// "OAPS": tells a vault from other SQLite files.
 const APPLICATION_ID: i64 = 0x4F41_5053;
 /// The schema this program writes.
 const SCHEMA: i64 = 1;
-/// First byte of a secret that is stored as it is.
-const PLAIN: u8 = 0;
-/// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
-/// thousand rotations ago is still configured, and must not look never seen after the next start.
-const KEYS_KEPT: i64 = 1000;
-/// Events that are kept.
-const EVENTS_KEPT: i64 = 1000;
+/// How long another process may be in the way: `status` reads, and nobody else writes.
+const BUSY: Duration = Duration::from_secs(5);
+/// Counts the transactions; see [`crate::vault::commits`].
+const COMMITS: &str = "commits";
 
-const CREATE: &str = "
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE record (
-  id INTEGER PRIMARY KEY AUTOINCREMENT,
-  name TEXT NOT NULL, grant_type TEXT NOT NULL, client_id TEXT NOT NULL,
-  refresh_token BLOB, candidate BLOB, access BLOB,
-  state TEXT NOT NULL
-) STRICT;
-CREATE TABLE fingerprint (
-  kind INTEGER NOT NULL, mac BLOB NOT NULL, record INTEGER NOT NULL, at INTEGER NOT NULL,
-  PRIMARY KEY (kind, mac, record)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX fingerprint_age ON fingerprint (record, kind, at);
-CREATE TABLE adoption (
-  gateway TEXT NOT NULL, channel INTEGER NOT NULL, created_time INTEGER NOT NULL, name TEXT NOT NULL,
-  record INTEGER NOT NULL, displaced BLOB, state TEXT NOT NULL,
-  PRIMARY KEY (gateway, channel)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
-CREATE TABLE notice (name TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID;
-";
+/// Changes that happen together or not at all.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// What they are for.
+    pub purpose: Purpose,
+    /// The changes.
+    pub changes: Vec<Change>,
+}
+
+/// What a commit is for: it says who gets the last of the disk's space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Something the agent knows anyway.
+    Note,
+    /// The mark that a request is about to leave: only while there is room for its answer.
+    BeforeSending,
+    /// What must not be lost: gets the reserve when the disk is full.
+    Answer,
+}
 
 /// The open file.
 pub struct Store {
     connection: Connection,
     path: PathBuf,
+    seal: Seal,
     fingerprinter: Fingerprinter,
-}
-
-/// An access grant as it is stored: sealed as one.
-#[derive(Serialize, Deserialize)]
-struct StoredGrant {
-    token: String,
-    id_token: Option<String>,
-    #[serde(default)]
-    fields: BTreeMap<String, String>,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
-    lifetime_assumed: bool,
+    reserve: Reserve,
+    commits: Commits,
+    /// How many transactions the file has seen.
+    count: u64,
 }
 
 impl Store {
-    /// Opens the vault, creates it if there is none. The caller holds the lock.
+    /// Opens the vault, creates it if there is none; seals it if there is a key and it is not sealed yet. The caller
+    /// holds the lock.
     ///
     /// # Errors
-    /// When it cannot be read, is not a vault, is damaged or newer than this program: nothing was changed then.
-    pub fn open(path: &Path) -> Result<Self, VaultError> {
-        // The mode is set before SQLite opens the file; afterwards ordinary I/O on it would drop SQLite's locks.
-        let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        match created {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                let path = path.display().to_string();
-                return Err(VaultError(VaultReason::Unwritable { path, error: error.to_string() }));
+    /// When it cannot be read, is not a vault, is damaged, newer than this program, sealed with another key, or not
+    /// ours alone: nothing was changed then.
+    pub fn open(path: &Path, key: Option<&EncryptionKey>, max_in_flight: usize) -> Result<Self, VaultError> {
+        if place::stands(path)? {
+            let is_sealed = match Self::looked_at(path, key) {
+                Ok(Some(seen)) => seen.is_sealed(),
+                Ok(None) if commits::any(path) => return Err(place::gone(path)),
+                Ok(None) => false,
+                // `status` reads at this moment; what is wrong is found below, too.
+                Err(failure) if failure.is_busy() => false,
+                Err(failure) => return Err(failure.named(path)),
+            };
+            if let Some(reason) = place::open_to_others(path).filter(|_| !is_sealed) {
+                return Err(VaultError(reason));
             }
+        } else {
+            // The mode is set before SQLite opens the file; afterwards ordinary I/O on it would drop SQLite's locks.
+            let mut options = OpenOptions::new();
+            options.write(true).create(true).truncate(false).mode(0o600);
+            options.open(path).map_err(|error| system(path, &error))?;
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags).map_err(|error| diagnose(path, &error))?;
-        Self::prepare(connection, path).map_err(|failure| failure.named(path))
+        let open = || {
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            let mut store = Self::prepare(connection, path, key)?;
+            store.reserve.resize(max_in_flight);
+            Ok(store)
+        };
+        open().map_err(|failure: Failure| failure.named(path))
+    }
+
+    fn prepare(mut connection: Connection, path: &Path, key: Option<&EncryptionKey>) -> Result<Self, Failure> {
+        connection.pragma_update(None, "secure_delete", "ON")?;
+        let recognised = recognise(&connection)?;
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        if matches!(recognised, Recognised::Empty) {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(rows::CREATE)?;
+            let mut fingerprint_key = [0u8; 32];
+            SystemRandom::new().fill(&mut fingerprint_key).map_err(|_| Failure::NoRandomness)?;
+            sealing::begin(&transaction, &Seal::with(key), &fingerprint_key)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+            transaction.pragma_update(None, "user_version", SCHEMA)?;
+            transaction.commit()?;
+        }
+        let mut store = Self::read(connection, path, key)?;
+        if let Some(key) = key.filter(|_| !store.is_sealed()) {
+            store.reseal(key)?;
+        }
+        store.scrub();
+        Ok(store)
+    }
+
+    fn read(connection: Connection, path: &Path, key: Option<&EncryptionKey>) -> Result<Self, Failure> {
+        let seal = sealing::proven(&connection, key)?;
+        let fingerprint_key = sealing::fingerprint_key(&connection, &seal)?;
+        let fingerprinter = Fingerprinter(hmac::Key::new(hmac::HMAC_SHA256, &fingerprint_key));
+        let count = rows::meta(&connection, COMMITS)?.and_then(|bytes| bytes.try_into().ok());
+        Ok(Self {
+            count: count.map_or(0, u64::from_be_bytes),
+            commits: Commits::beside(path, &fingerprinter),
+            reserve: Reserve::beside(path, 0),
+            path: path.to_owned(),
+            connection,
+            seal,
+            fingerprinter,
+        })
     }
 
     /// Opens the vault beside its owner, for reading.
     ///
     /// # Errors
     /// When there is none, or as [`Store::open`].
-    pub fn open_read_only(path: &Path) -> Result<Self, VaultError> {
+    pub fn open_read_only(path: &Path, key: Option<&EncryptionKey>) -> Result<Self, VaultError> {
+        let missing = || VaultReason::Missing { path: path.display().to_string() };
         if !path.exists() {
-            return Err(VaultError(VaultReason::Missing { path: path.display().to_string() }));
+            return Err(VaultError(missing()));
         }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let open = || -> Result<Self, Failure> {
-            let connection = Connection::open_with_flags(path, flags)?;
-            connection.busy_timeout(std::time::Duration::from_secs(5))?;
-            connection.pragma_update(None, "temp_store", "MEMORY")?;
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             match recognise(&connection)? {
-                Recognised::Vault => {}
-                Recognised::Empty => {
-                    return Err(VaultReason::Missing { path: path.display().to_string() }.into());
-                }
+                Recognised::Vault => Self::read(connection, path, key),
+                Recognised::Empty => Err(missing().into()),
             }
-            let fingerprinter = fingerprint_key(&connection)?;
-            Ok(Self { connection, path: path.to_owned(), fingerprinter })
         };
         open().map_err(|failure| failure.named(path))
     }
 
-    fn prepare(mut connection: Connection, path: &Path) -> Result<Self, Failure> {
-        connection.busy_timeout(std::time::Duration::from_secs(5))?;
-        connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.pragma_update(None, "secure_delete", "ON")?;
-        let recognised = recognise(&connection)?;
-        if matches!(recognised, Recognised::Vault) {
-            let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-            if sound != "ok" {
-                return Err(VaultReason::Damaged { path: path.display().to_string(), error: sound }.into());
-            }
+    /// Opens the vault for a look that changes nothing and makes nothing beside it, and checks that it is sound. The
+    /// caller holds the lock.
+    ///
+    /// # Errors
+    /// When there is none, or as [`Store::open`].
+    pub fn look(path: &Path, key: Option<&EncryptionKey>) -> Result<Self, VaultError> {
+        if !place::stands(path)? {
+            return Err(VaultError(VaultReason::Missing { path: path.display().to_string() }));
         }
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        if matches!(recognised, Recognised::Empty) {
-            let transaction = connection.transaction()?;
-            transaction.execute_batch(CREATE)?;
-            let mut key = [0u8; 32];
-            SystemRandom::new().fill(&mut key).map_err(|_| VaultReason::Unwritable {
-                path: path.display().to_string(),
-                error: "no randomness".into(),
-            })?;
-            let stored = keep(&key);
-            transaction.execute("INSERT INTO meta VALUES ('fingerprint_key', ?1)", [stored])?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
-            transaction.commit()?;
+        let seen = Self::looked_at(path, key).map_err(|failure| failure.named(path))?;
+        seen.ok_or_else(|| VaultError(VaultReason::Missing { path: path.display().to_string() }))
+    }
+
+    fn looked_at(path: &Path, key: Option<&EncryptionKey>) -> Result<Option<Self>, Failure> {
+        let connection = if place::has_log(path) {
+            // What the log holds is indexed in memory, and closing does not move it into the file.
+            let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
+            connection
+        } else {
+            let uri = place::immutable_uri(path);
+            connect(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
+        };
+        if matches!(recognise(&connection)?, Recognised::Empty) {
+            return Ok(None);
         }
-        let fingerprinter = fingerprint_key(&connection)?;
-        Ok(Self { connection, path: path.to_owned(), fingerprinter })
+        let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if sound != "ok" {
+            return Err(VaultReason::Damaged { path: path.display().to_string(), error: sound }.into());
+        }
+        Self::read(connection, path, key).map(Some)
     }
 
     /// Makes fingerprints under this vault's key.
     pub fn fingerprinter(&self) -> &Fingerprinter {
         &self.fingerprinter
+    }
+
+    /// Whether it is sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.seal.is_sealed()
+    }
+
+    /// Whether it is an older state of itself: fewer commits than were counted beside it.
+    pub fn is_behind(&self) -> bool {
+        self.commits.written() > self.count
     }
 
     /// Reads everything the agent keeps in memory.
@@ -166,47 +217,23 @@ impl Store {
     }
 
     fn read_contents(&self) -> Result<Contents, Failure> {
-        let mut statement = self.connection.prepare(
-            "SELECT id, name, grant_type, client_id, refresh_token, candidate, access, state FROM record ORDER BY id",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut records = Vec::new();
-        while let Some(row) = rows.next()? {
-            let access = match taken(row.get(6)?)? {
-                Some(stored) => Some(read_grant(stored.expose())?),
-                None => None,
-            };
-            records.push(Record {
-                id: RecordId(row.get(0)?),
-                name: row.get(1)?,
-                client: ClientIdentity { grant_type: row.get(2)?, client_id: row.get(3)? },
-                refresh_token: taken(row.get(4)?)?,
-                candidate: taken(row.get(5)?)?,
-                access,
-                state: read_json(&row.get::<_, String>(7)?)?,
-            });
-        }
-        let mut statement = self.connection.prepare(
-            "SELECT gateway, channel, created_time, name, record, displaced, state FROM adoption ORDER BY gateway, channel",
-        )?;
-        let mut rows = statement.query([])?;
-        let mut adoptions = Vec::new();
-        while let Some(row) = rows.next()? {
-            adoptions.push(Adoption {
-                gateway: row.get(0)?,
-                channel: row.get(1)?,
-                created_time: row.get(2)?,
-                name: row.get(3)?,
-                record: RecordId(row.get(4)?),
-                displaced: taken(row.get(5)?)?,
-                state: read_json(&row.get::<_, String>(6)?)?,
-            });
-        }
-        let notices = self
-            .connection
-            .query_row("SELECT state FROM notice WHERE name = 'policy'", [], |row| row.get(0))
-            .optional()?;
-        Ok(Contents { records, adoptions, notices })
+        let notices = "SELECT state FROM notice WHERE name = 'policy'";
+        Ok(Contents {
+            records: rows::records(&self.connection, &self.seal)?,
+            adoptions: rows::adoptions(&self.connection, &self.seal)?,
+            notices: self.connection.query_row(notices, [], |row| row.get(0)).optional()?,
+            behind: self.is_behind(),
+        })
+    }
+
+    /// How many fingerprints and events it holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn counts(&self) -> Result<(i64, i64), VaultError> {
+        let counts = "SELECT (SELECT count(*) FROM fingerprint), (SELECT count(*) FROM event)";
+        let read = self.connection.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        read.map_err(|error| diagnose(&self.path, &error))
     }
 
     /// The last events, newest first.
@@ -219,7 +246,7 @@ impl Store {
             let mut rows = statement.query([most])?;
             let mut events = Vec::new();
             while let Some(row) = rows.next()? {
-                events.push(read_json(&row.get::<_, String>(0)?)?);
+                events.push(rows::read_json(&row.get::<_, String>(0)?)?);
             }
             Ok(events)
         };
@@ -234,127 +261,133 @@ impl Store {
         let read = || -> Result<Vec<RecordId>, Failure> {
             let mut statement =
                 self.connection.prepare_cached("SELECT record FROM fingerprint WHERE kind = ?1 AND mac = ?2")?;
-            let rows = statement.query_map(params![number(kind), fingerprint.0], |row| row.get(0).map(RecordId))?;
+            let rows =
+                statement.query_map(params![rows::number(kind), fingerprint.0], |row| row.get(0).map(RecordId))?;
             Ok(rows.collect::<Result<_, _>>()?)
         };
         read().map_err(|failure| failure.named(&self.path))
     }
 
-    /// Commits groups of changes in one transaction: each group happens whole or not at all, and one that fails does
-    /// not take the others with it. If the commit itself fails, they are tried one by one.
-    pub fn commit(&mut self, groups: &[Vec<Change>]) -> Vec<Result<(), VaultError>> {
-        match self.commit_together(groups) {
-            Ok(results) => results,
-            Err(_) if groups.len() > 1 => groups
-                .iter()
-                .map(|group| {
-                    let alone = self.commit_together(std::slice::from_ref(group));
-                    alone.map(|mut results| results.remove(0)).unwrap_or_else(Err)
-                })
-                .collect(),
-            Err(error) => vec![Err(error); groups.len()],
+    /// Seals everything with another key, and leaves nothing behind of what was there before.
+    ///
+    /// # Errors
+    /// When it could not be written: then it is sealed as before.
+    pub fn rekey(&mut self, key: &EncryptionKey) -> Result<(), VaultError> {
+        self.reseal(key).map_err(|failure| failure.named(&self.path))?;
+        self.scrub();
+        Ok(())
+    }
+
+    fn reseal(&mut self, key: &EncryptionKey) -> Result<(), Failure> {
+        self.seal = sealing::reseal(&mut self.connection, &self.seal, key)?;
+        Ok(())
+    }
+
+    fn scrub(&self) {
+        if let Err(failure) = sealing::scrub(&self.connection) {
+            let error = failure.named(&self.path);
+            tracing::warn!(%error, "free pages may still hold what was sealed otherwise; tried again at the next start");
         }
     }
 
-    fn commit_together(&mut self, groups: &[Vec<Change>]) -> Result<Vec<Result<(), VaultError>>, VaultError> {
-        let path = self.path.clone();
-        let named = |error: rusqlite::Error| diagnose(&path, &error);
+    /// Changes for how many requests at once there is to be room.
+    pub fn set_max_in_flight(&mut self, max_in_flight: usize) {
+        self.reserve.resize(max_in_flight);
+    }
+
+    /// Commits groups of changes in one transaction: each group happens whole or not at all, and one that fails does
+    /// not take the others with it. If the commit itself fails, they are tried one by one.
+    ///
+    /// While the reserve is missing only answers are written: what little space there is is theirs.
+    pub fn commit(&mut self, groups: &[Group]) -> Vec<Result<(), VaultError>> {
+        let mut results = vec![Ok(()); groups.len()];
+        let ensured = self.reserve.ensure();
+        for (group, result) in groups.iter().zip(&mut results) {
+            if group.purpose != Purpose::Answer {
+                result.clone_from(&ensured);
+            }
+        }
+        let wanted: Vec<usize> = (0..groups.len()).filter(|at| results[*at].is_ok()).collect();
+        self.commit_these(groups, &wanted, &mut results);
+        let starved = |at: &usize| groups[*at].purpose == Purpose::Answer && is_full(&results[*at]);
+        let starved: Vec<usize> = (0..groups.len()).filter(starved).collect();
+        if !starved.is_empty() {
+            self.make_room();
+            self.commit_these(groups, &starved, &mut results);
+        }
+        results
+    }
+
+    /// The disk is full, and an answer must land.
+    fn make_room(&mut self) {
+        self.reserve.give_up();
+        // What is in the file need not stay in the log, which then begins again in the space it has.
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+            tracing::debug!(%error, "the log was not taken into the file");
+        }
+    }
+
+    fn commit_these(&mut self, groups: &[Group], these: &[usize], results: &mut [Result<(), VaultError>]) {
+        if these.is_empty() {
+            return;
+        }
+        match self.commit_together(these.iter().map(|at| &groups[*at])) {
+            Ok(each) => these.iter().zip(each).for_each(|(at, result)| results[*at] = result),
+            Err(error) if these.len() == 1 || matches!(error.0, VaultReason::Full { .. }) => {
+                these.iter().for_each(|at| results[*at] = Err(error.clone()));
+            }
+            Err(_) => these.iter().for_each(|at| self.commit_these(groups, &[*at], results)),
+        }
+    }
+
+    fn commit_together<'g>(
+        &mut self,
+        groups: impl Iterator<Item = &'g Group> + Clone,
+    ) -> Result<Vec<Result<(), VaultError>>, VaultError> {
+        let path = &self.path;
+        let named = |error: rusqlite::Error| diagnose(path, &error);
         failpoint::vault_commit().map_err(named)?;
+        let catches_up =
+            groups.clone().flat_map(|group| &group.changes).any(|change| matches!(change, Change::CaughtUp));
+        let count = if catches_up { self.count.max(self.commits.written()) } else { self.count } + 1;
         let mut transaction =
-            self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(named)?;
-        let mut results = Vec::with_capacity(groups.len());
+            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
+        let mut results = Vec::new();
         for group in groups {
             let savepoint = transaction.savepoint().map_err(named)?;
-            let applied = group.iter().try_for_each(|change| apply(&savepoint, change));
-            results.push(match applied {
+            let applied = group.changes.iter().try_for_each(|change| rows::apply(&savepoint, &self.seal, change));
+            let result = match applied {
                 Ok(()) => savepoint.commit().map_err(named),
                 // Dropping the savepoint rolls it back.
-                Err(failure) => Err(failure.named(&path)),
-            });
+                Err(failure) => Err(failure.named(path)),
+            };
+            if is_full(&result) {
+                // SQLite may have rolled all of it back.
+                result.clone()?;
+            }
+            results.push(result);
         }
+        rows::set_meta(&transaction, COMMITS, &count.to_be_bytes()).map_err(named)?;
         transaction.commit().map_err(named)?;
-        failpoint!("after-mark" if groups.iter().flatten().any(
+        failpoint!("after-mark" if groups.clone().flat_map(|group| &group.changes).any(
             |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
         ));
+        self.count = count;
+        self.commits.write(count);
         Ok(results)
     }
 }
 
-fn apply(connection: &Connection, change: &Change) -> Result<(), Failure> {
-    match change {
-        Change::Record(record) => {
-            connection
-                .prepare_cached(
-                    "INSERT INTO record (id, name, grant_type, client_id, refresh_token, candidate, access, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-                     ON CONFLICT (id) DO UPDATE SET name = ?2, grant_type = ?3, client_id = ?4, refresh_token = ?5,
-                     candidate = ?6, access = ?7, state = ?8",
-                )?
-                .execute(params![
-                    record.id.0,
-                    record.name,
-                    record.client.grant_type,
-                    record.client.client_id,
-                    kept(record.refresh_token.as_ref()),
-                    kept(record.candidate.as_ref()),
-                    record.access.as_ref().map(write_grant).transpose()?,
-                    write_json(&record.state)?,
-                ])?;
-        }
-        Change::Seen { record, kind, fingerprint, at } => {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO fingerprint (kind, mac, record, at) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![number(*kind), fingerprint.0, record.0, at.as_millis()])?;
-            if *kind == FingerprintKind::Key {
-                connection
-                    .prepare_cached(
-                        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-                         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
-                    )?
-                    .execute(params![record.0, number(*kind), KEYS_KEPT])?;
-            }
-        }
-        Change::Adoption(adoption) => {
-            connection
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO adoption (gateway, channel, created_time, name, record, displaced, state)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![
-                    adoption.gateway,
-                    adoption.channel,
-                    adoption.created_time,
-                    adoption.name,
-                    adoption.record.0,
-                    kept(adoption.displaced.as_ref()),
-                    write_json(&adoption.state)?,
-                ])?;
-        }
-        Change::Forget { gateway, channel } => {
-            connection
-                .prepare_cached("DELETE FROM adoption WHERE gateway = ?1 AND channel = ?2")?
-                .execute(params![gateway, channel])?;
-        }
-        Change::Event(event) => {
-            connection
-                .prepare_cached("INSERT INTO event (at, body) VALUES (?1, ?2)")?
-                .execute(params![event.at.as_millis(), write_json(event)?])?;
-            connection
-                .prepare_cached("DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1")?
-                .execute([EVENTS_KEPT])?;
-        }
-        Change::Notices(state) => {
-            connection.prepare_cached("INSERT OR REPLACE INTO notice VALUES ('policy', ?1)")?.execute([state])?;
-        }
-    }
-    Ok(())
+fn is_full(result: &Result<(), VaultError>) -> bool {
+    matches!(result, Err(VaultError(VaultReason::Full { .. })))
 }
 
-fn number(kind: FingerprintKind) -> i64 {
-    match kind {
-        FingerprintKind::RefreshToken => 1,
-        FingerprintKind::Key => 2,
-    }
+fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failure> {
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY)?;
+    // In an image with a read-only root there is no directory for temporary files.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(connection)
 }
 
 /// A file that is a vault, or one that nobody wrote to yet.
@@ -375,235 +408,5 @@ fn recognise(connection: &Connection) -> Result<Recognised, Failure> {
     }
 }
 
-fn fingerprint_key(connection: &Connection) -> Result<Fingerprinter, Failure> {
-    let stored: Vec<u8> =
-        connection.query_row("SELECT value FROM meta WHERE name = 'fingerprint_key'", [], |row| row.get(0))?;
-    let key = open_bytes(&stored)?;
-    Ok(Fingerprinter(hmac::Key::new(hmac::HMAC_SHA256, key)))
-}
-
-/// Puts bytes into their stored form.
-fn keep(bytes: &[u8]) -> Vec<u8> {
-    let mut stored = Vec::with_capacity(bytes.len() + 1);
-    stored.push(PLAIN);
-    stored.extend_from_slice(bytes);
-    stored
-}
-
-fn kept(secret: Option<&Secret>) -> Option<Vec<u8>> {
-    secret.map(|secret| keep(secret.expose().as_bytes()))
-}
-
-/// Takes bytes out of their stored form.
-fn open_bytes(stored: &[u8]) -> Result<&[u8], Failure> {
-    match stored.split_first() {
-        Some((&PLAIN, bytes)) => Ok(bytes),
-        _ => Err(VaultReason::WrongKey { configured: false }.into()),
-    }
-}
-
-fn taken(stored: Option<Vec<u8>>) -> Result<Option<Secret>, Failure> {
-    stored
-        .map(|stored| {
-            let text = std::str::from_utf8(open_bytes(&stored)?).map_err(|_| Failure::Damaged("not UTF-8"))?;
-            Ok(Secret::new(text))
-        })
-        .transpose()
-}
-
-fn write_grant(grant: &AccessGrant) -> Result<Vec<u8>, Failure> {
-    let stored = StoredGrant {
-        token: grant.token.expose().to_owned(),
-        id_token: grant.id_token.as_ref().map(|token| token.expose().to_owned()),
-        fields: grant.fields.iter().map(|(field, value)| (field.clone(), value.expose().to_owned())).collect(),
-        issued_at: grant.issued_at,
-        expires_at: grant.expires_at,
-        lifetime_assumed: grant.lifetime_assumed,
-    };
-    Ok(keep(write_json(&stored)?.as_bytes()))
-}
-
-fn read_grant(stored: &str) -> Result<AccessGrant, Failure> {
-    let stored: StoredGrant = read_json(stored)?;
-    Ok(AccessGrant {
-        token: Secret::new(stored.token),
-        id_token: stored.id_token.map(Secret::new),
-        fields: stored.fields.into_iter().map(|(field, value)| (field, Secret::new(value))).collect(),
-        issued_at: stored.issued_at,
-        expires_at: stored.expires_at,
-        lifetime_assumed: stored.lifetime_assumed,
-    })
-}
-
-fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|_| Failure::Damaged("cannot be written as JSON"))
-}
-
-fn read_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Failure> {
-    // The parser's words could repeat a secret.
-    serde_json::from_str(text).map_err(|_| Failure::Damaged("a row that is not the JSON it should be"))
-}
-
-/// What went wrong, before the file's name is put to it.
-enum Failure {
-    Sqlite(rusqlite::Error),
-    Reason(VaultReason),
-    Damaged(&'static str),
-    NotAVault,
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Sqlite(error)
-    }
-}
-
-impl From<VaultReason> for Failure {
-    fn from(reason: VaultReason) -> Self {
-        Self::Reason(reason)
-    }
-}
-
-impl Failure {
-    fn named(self, path: &Path) -> VaultError {
-        let name = path.display().to_string();
-        match self {
-            Self::Sqlite(error) => diagnose(path, &error),
-            Self::Reason(reason) => VaultError(reason),
-            Self::Damaged(error) => VaultError(VaultReason::Damaged { path: name, error: error.into() }),
-            Self::NotAVault => VaultError(VaultReason::NotAVault { path: name }),
-        }
-    }
-}
-
-fn diagnose(path: &Path, error: &rusqlite::Error) -> VaultError {
-    let path = path.display().to_string();
-    VaultError(match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => VaultReason::NotAVault { path },
-        Some(ErrorCode::DatabaseCorrupt) => VaultReason::Damaged { path, error: error.to_string() },
-        Some(ErrorCode::DiskFull) => VaultReason::Full { path },
-        // Rows that are not what they should be are damage, not a failed write.
-        None => VaultReason::Damaged { path, error: error.to_string() },
-        Some(_) => VaultReason::Unwritable { path, error: error.to_string() },
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::reason::TokenReason;
-
-    fn record(id: i64) -> Record {
-        Record {
-            id: RecordId(id),
-            name: format!("credential-{id}"),
-            client: ClientIdentity { grant_type: "refresh_token".into(), client_id: "app".into() },
-            refresh_token: Some(Secret::new("refresh")),
-            candidate: None,
-            access: Some(AccessGrant {
-                token: Secret::new("access"),
-                id_token: None,
-                fields: [("/a".to_owned(), Secret::new("b"))].into(),
-                issued_at: Timestamp::from_seconds(1),
-                expires_at: Timestamp::from_seconds(61),
-                lifetime_assumed: false,
-            }),
-            state: crate::credential::record::State {
-                generation: 3,
-                last_error: Some(TokenReason::ServerError { status: 502 }.into()),
-                ..Default::default()
-            },
-        }
-    }
-
-    #[test]
-    fn what_is_committed_is_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vault.db");
-        let adoption = Adoption {
-            gateway: "default".into(),
-            channel: 1,
-            created_time: 7,
-            name: "codex-a".into(),
-            record: RecordId(1),
-            displaced: Some(Secret::new("before")),
-            state: crate::channel::ownership::AdoptionState { generation: 3, ..Default::default() },
-        };
-        {
-            let mut store = Store::open(&path).unwrap();
-            let fingerprint = store.fingerprinter().of(&Secret::new("seed"));
-            let seen = Change::Seen {
-                record: RecordId(1),
-                kind: FingerprintKind::RefreshToken,
-                fingerprint,
-                at: Timestamp::EPOCH,
-            };
-            let groups = [
-                vec![Change::Record(Box::new(record(1))), seen],
-                vec![Change::Adoption(Box::new(adoption.clone())), Change::Notices("{}".into())],
-            ];
-            assert_eq!(store.commit(&groups), [Ok(()), Ok(())]);
-        }
-        let store = Store::open(&path).unwrap();
-        let contents = store.contents().unwrap();
-        assert_eq!(contents.records, [record(1)]);
-        assert_eq!(contents.adoptions, [adoption]);
-        assert_eq!(contents.notices.as_deref(), Some("{}"));
-        let fingerprint = store.fingerprinter().of(&Secret::new("seed"));
-        assert_eq!(store.seen_by(FingerprintKind::RefreshToken, fingerprint), Ok(vec![RecordId(1)]));
-        assert_eq!(store.seen_by(FingerprintKind::Key, fingerprint), Ok(vec![]));
-    }
-
-    #[test]
-    fn the_last_thousand_keys_are_known_and_every_refresh_token() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut store = Store::open(&folder.path().join("vault.db")).unwrap();
-        let mac = |store: &Store, n: i64| store.fingerprinter.of_bytes(&n.to_be_bytes());
-        for kind in [FingerprintKind::Key, FingerprintKind::RefreshToken] {
-            let make = |n| {
-                let (fingerprint, at) = (mac(&store, n), Timestamp::from_millis(n));
-                Change::Seen { record: RecordId(1), kind, fingerprint, at }
-            };
-            let group: Vec<Change> = (0..1100).map(make).collect();
-            assert_eq!(store.commit(&[group]), [Ok(())]);
-        }
-        let seen = |kind, n| store.seen_by(kind, mac(&store, n)).unwrap();
-        assert_eq!(seen(FingerprintKind::Key, 0), []);
-        assert_eq!(seen(FingerprintKind::Key, 1099), [RecordId(1)]);
-        assert_eq!(seen(FingerprintKind::RefreshToken, 0), [RecordId(1)], "row 16: the seed is still configured");
-    }
-
-    #[test]
-    fn what_is_not_our_vault_is_refused_and_left_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vault.db");
-        for bytes in [&b"this is not a database, it is a letter to somebody"[..], &[0xff; 4096][..]] {
-            std::fs::write(&path, bytes).unwrap();
-            let error = Store::open(&path).err().unwrap();
-            assert!(matches!(error.0, VaultReason::NotAVault { .. }), "{error:?}");
-            assert_eq!(std::fs::read(&path).unwrap(), bytes);
-        }
-        std::fs::remove_file(&path).unwrap();
-        Connection::open(&path).unwrap().execute_batch("CREATE TABLE other (x)").unwrap();
-        assert!(matches!(Store::open(&path).err().unwrap().0, VaultReason::NotAVault { .. }));
-    }
-
-    #[test]
-    fn a_newer_vault_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vault.db");
-        drop(Store::open(&path).unwrap());
-        Connection::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA + 1).unwrap();
-        let error = Store::open(&path).err().unwrap();
-        assert_eq!(error.0, VaultReason::Newer { found: SCHEMA + 1, known: SCHEMA });
-    }
-
-    #[test]
-    fn the_file_is_private() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vault.db");
-        drop(Store::open(&path).unwrap());
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    }
-}
+mod tests;

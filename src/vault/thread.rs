@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use crate::credential::record::RecordId;
 use crate::reason::VaultReason;
-use crate::vault::store::Store;
+use crate::vault::store::{Group, Purpose, Store};
 use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
 
 /// The most groups of changes in one transaction.
@@ -17,7 +17,7 @@ const LARGEST_COMMIT: usize = 512;
 
 enum Request {
     Commit {
-        changes: Vec<Change>,
+        group: Group,
         done: oneshot::Sender<Result<(), VaultError>>,
     },
     SeenBy {
@@ -25,6 +25,7 @@ enum Request {
         fingerprint: Fingerprint,
         answer: oneshot::Sender<Result<Vec<RecordId>, VaultError>>,
     },
+    MaxInFlight(usize),
     Close {
         done: mpsc::Sender<()>,
     },
@@ -55,20 +56,40 @@ impl VaultHandle {
         &self.fingerprinter
     }
 
-    /// Commits changes together; they are durable when this returns.
+    /// Commits what must not be lost; it is durable when this returns. On a full disk the reserve is for this.
     ///
     /// # Errors
-    /// When they could not be written; none of them was.
+    /// When the changes could not be written; none of them was.
     pub async fn commit(&self, changes: Vec<Change>) -> Result<(), VaultError> {
+        self.commit_group(Group { purpose: Purpose::Answer, changes }).await
+    }
+
+    /// Commits the mark that a request is about to leave. When this returns the mark is durable, and there is room
+    /// for the answer.
+    ///
+    /// # Errors
+    /// When there is not, or the mark could not be written: the request must not leave.
+    pub async fn commit_before_sending(&self, changes: Vec<Change>) -> Result<(), VaultError> {
+        self.commit_group(Group { purpose: Purpose::BeforeSending, changes }).await
+    }
+
+    async fn commit_group(&self, group: Group) -> Result<(), VaultError> {
         let (done, answer) = oneshot::channel();
-        self.send(Request::Commit { changes, done })?;
+        self.send(Request::Commit { group, done })?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Changes for how many requests at once there is to be room.
+    pub fn set_max_in_flight(&self, max_in_flight: usize) {
+        // Without its thread nothing can be committed either, which is told then.
+        let _ = self.send(Request::MaxInFlight(max_in_flight));
     }
 
     /// Commits changes that nobody waits for, in the order of the calls; a failure is logged.
     pub fn commit_soon(&self, changes: Vec<Change>) {
         let (done, answer) = oneshot::channel();
-        let sent = self.send(Request::Commit { changes, done });
+        let group = Group { purpose: Purpose::Note, changes };
+        let sent = self.send(Request::Commit { group, done });
         tokio::spawn(async move {
             let committed = match sent {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
@@ -117,11 +138,12 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
         let mut next = Some(first);
         while let Some(request) = next {
             match request {
-                Request::Commit { changes, done } => {
-                    groups.push(changes);
+                Request::Commit { group, done } => {
+                    groups.push(group);
                     dones.push(done);
                 }
                 Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
+                Request::MaxInFlight(count) => store.set_max_in_flight(count),
                 Request::Close { done } => closing = Some(done),
             }
             next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };

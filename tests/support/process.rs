@@ -153,6 +153,11 @@ impl Sidecar {
         self.stdout.text() + &self.stderr.text()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -177,6 +182,11 @@ impl Sidecar {
     /// Asks it to read its config again (SIGHUP).
     pub fn hangup(&mut self) {
         self.signal(Signal::HUP);
+    }
+
+    /// Stops it in its tracks (SIGSTOP): it holds what it holds and answers nobody.
+    pub fn pause(&mut self) {
+        self.signal(Signal::STOP);
     }
 
     /// Ends it on the spot (SIGKILL).

@@ -105,7 +105,7 @@ channels      = [{channel}]
 
     /// The records in the vault, read beside whoever owns it.
     pub fn records(&self) -> Vec<Record> {
-        Vault::peek(&self.vault()).map(|(_, contents)| contents.records).expect("the vault is readable")
+        Vault::peek(&self.vault(), None).map(|(_, contents)| contents.records).expect("the vault is readable")
     }
 
     /// The key in channel 1.

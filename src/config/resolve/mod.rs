@@ -60,6 +60,12 @@ pub fn vault_path(config: &Config, directory: &Path) -> Option<PathBuf> {
     }
 }
 
+/// Where the vault's encryption key is, from as much of the config as could be read.
+pub fn vault_key(config: &Config, directory: &Path) -> Option<SecretSource> {
+    let key = config.tables.vault.as_ref()?.value.encryption_key.as_ref()?;
+    Some(key.value.within(directory))
+}
+
 /// The vault's default place.
 fn beside(database: &Path) -> PathBuf {
     database.parent().unwrap_or(database).join("one-api-sidecar").join("vault.db")

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::credential::record::Lost;
+use crate::credential::record::{Lost, Outcome};
 use crate::credential::sample::{at, grant, plan, record};
 use crate::secret::Secret;
 
@@ -113,6 +113,25 @@ fn row_3_a_server_with_a_grace_period_is_asked_at_once_and_halt_never_asks() {
 }
 
 #[test]
+fn a_person_who_asks_again_is_obeyed_once_whatever_was_decided() {
+    let mut plan = plan();
+    plan.on_lost_answer = OnLostAnswer::Halt;
+    let mut record = record();
+    record.access = Some(grant(HOUR));
+    assert!(!record.ask_again(), "nothing is the matter");
+    assert!(!record.state.asked);
+
+    record.state.lost = Some(Lost { at: at(1), candidate: false, asked_again: 0 });
+    record.halt(HaltKind::OutcomeUnknown, TokenReason::OutcomeUnknown { lost_at: at(1), code: None }, at(2));
+    assert!(record.ask_again());
+    assert_eq!(decide(&plan, &record, LAG, at(3)), TokenDecision::Refresh(Why::Asked));
+
+    record.begin(at(3));
+    record.settle(&plan, Outcome::Unknown(TokenReason::ServerError { status: 502 }), at(4), 0.5);
+    assert!(matches!(decide(&plan, &record, LAG, at(5)), TokenDecision::Halt(HaltKind::OutcomeUnknown, _)));
+}
+
+#[test]
 fn a_new_seed_is_tried_though_an_answer_was_lost_and_a_lost_seed_waits_its_turn() {
     let mut record = record();
     record.state.lost = Some(Lost { at: at(2700), candidate: false, asked_again: 0 });
@@ -120,6 +139,14 @@ fn a_new_seed_is_tried_though_an_answer_was_lost_and_a_lost_seed_waits_its_turn(
     assert_eq!(decide(&plan(), &record, LAG, at(2701)), TokenDecision::Refresh(Why::NewSeed));
     record.state.lost = Some(Lost { at: at(2700), candidate: true, asked_again: 0 });
     assert_eq!(decide(&plan(), &record, LAG, at(2701)), TokenDecision::Keep(Some(at(2940))));
+}
+
+#[test]
+fn row_51_a_token_or_a_wait_from_the_future_is_not_believed() {
+    assert_eq!(decide(&plan(), &record(), LAG, at(-86_400)), TokenDecision::Refresh(Why::Due));
+    let mut record = record();
+    record.state.not_before = Some(at(2700 + 90_000));
+    assert_eq!(decide(&plan(), &record, LAG, at(2700)), TokenDecision::Refresh(Why::Due));
 }
 
 #[test]
@@ -183,4 +210,13 @@ proptest! {
             prop_assert!(wake > at(now));
         }
     }
+}
+
+#[test]
+fn a_token_whose_half_life_is_shorter_than_the_lag_is_short_lived() {
+    assert!(is_short_lived(&plan(), &grant(Duration::from_secs(1199)), LAG));
+    assert!(!is_short_lived(&plan(), &grant(Duration::from_secs(1200)), LAG));
+    let mut plan = plan();
+    plan.revokes_previous = true;
+    assert!(!is_short_lived(&plan, &grant(MINUTE), LAG), "being early buys nothing there");
 }

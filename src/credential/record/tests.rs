@@ -1,5 +1,7 @@
 //! What an answer does to a record: no refresh token is ever lost by it.
 
+use std::time::Duration;
+
 use super::*;
 use crate::credential::sample::{at, grant, plan, record};
 

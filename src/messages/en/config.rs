@@ -18,7 +18,7 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             Message::new(format!("This is not TOML: {detail}."), "Correct this place; text stands in \"quotes\".")
         }
         ConfigReason::UnknownKey { key, nearest, known } => Message::new(
-            format!("Nobody knows the key `{key}` here."),
+            format!("Unknown key `{key}`."),
             match nearest {
                 Some(nearest) => format!("Did you mean `{nearest}`?"),
                 None => format!("Remove it, or take one of: {}.", list(known)),
@@ -118,7 +118,7 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         }
         ConfigReason::NotYet { what } => Message::new(
             format!("This version does not have {what} yet."),
-            "Remove it for now; CHANGELOG.md says which version brings it.",
+            "Leave it out, or write what this version has; CHANGELOG.md says what is planned.",
         ),
         ConfigReason::UnknownService { name, nearest, known } => Message::new(
             format!("There is no notifier of type `{name}`."),

@@ -169,6 +169,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("This channel is fed by the credential `{owner}` already."),
             "Leave it in the `channels` of one credential only.",
         ),
+        ChannelReason::SameDatabase { other } => Message::new(
+            format!("This gateway has the same database as the gateway `{other}`."),
+            format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
+        ),
         ChannelReason::Released => Message::new(
             "The channel was given back with `release`; it is left alone.",
             format!("To feed it again: `one-api-sidecar adopt {id}`. Else take it out of the config."),

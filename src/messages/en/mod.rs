@@ -7,7 +7,7 @@ mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -48,7 +48,24 @@ pub(super) const WORDS: Words = Words {
     },
     agent_runs: "The agent runs.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
-    plan: "{host} → channel {channels}; refreshed {lead} before the key expires: {lag} for the gateway's cache + {retries} for retries",
+    tried_at_start: "It is tried when the agent starts: `one-api-sidecar run`, or `one-api-sidecar once`.",
+    nothing_to_retry: "Nothing is the matter with it: it is neither halted nor failing.",
+    would_work: "It would work.",
+    would_not_work: "It would not work yet.",
+    plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
+    vault: VaultWords {
+        sound: "sound",
+        sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
+        plain: "It is not sealed: whoever can read the file, or a backup of it, has the tokens. \
+                `encryption_key` in `[vault]` seals it.",
+        holds: "It holds {records} records, {channels} adopted channels, {fingerprints} fingerprints, {events} events.",
+        behind: "It is an older state of itself (restored from a backup?): refresh tokens in it may be spent.",
+        orphaned: "The record `{}` has no credential in the config; it is kept, and used again when the credential is back.",
+        rekeyed: "The vault is sealed with the new key. Put {} into `encryption_key` in `[vault]` before the next start.",
+        set_aside: "The vault was set aside as {}.",
+        forgotten: "There was no vault to set aside; the next start makes a new one.",
+        type_yes: "It is set aside, not deleted. Type `yes` to go on: ",
+    },
 };
 
 /// A reason in words.
@@ -111,9 +128,42 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "Take a name that `one-api-sidecar status` lists.".into(),
             },
         ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("This gateway has the same database as the gateway `{other}`."),
-            format!("Remove one of the two `[[gateway]]` tables and let its channels name `{other}`."),
+        AgentReason::Silent { holder } => Message::new(
+            format!("The vault belongs to {holder}, which does not answer."),
+            "If it is paused or stuck, end it and try again; its lock is freed when it ends.",
+        ),
+        AgentReason::NotRunning => Message::new(
+            "No agent answers: it does not run, or it hangs.",
+            "Start it with `one-api-sidecar run`, or restart its container.",
+        ),
+        AgentReason::NeedAttention { credentials } => Message::new(
+            format!("These credentials are halted or their keys have expired: {}.", list(credentials)),
+            "`one-api-sidecar status` says why, and what to do.",
+        ),
+        AgentReason::NoControlSocket { path, error } => Message::new(
+            format!("The control socket {path} cannot be opened: {error}."),
+            "Refreshing goes on; commands like `once` and `retry` work while the agent is stopped. Put the vault on a \
+             filesystem that has sockets, and let its name be shorter than 80 characters.",
+        ),
+        AgentReason::CannotListen { address, error } => Message::new(
+            format!("The HTTP server cannot listen on {address}: {error}."),
+            "Refreshing goes on. End whatever uses the address, or change `listen` in `[server]`; it is tried again.",
+        ),
+        AgentReason::ListensBeyondLoopback { address } => Message::new(
+            format!("The HTTP server listens on {address}: whoever reaches it can read names and states, no keys."),
+            "If others should not, set `listen` in `[server]` to 127.0.0.1, or close the port to them.",
+        ),
+        AgentReason::Abandoned { credentials } if credentials.is_empty() => Message::new(
+            "Asked twice to stop: leaving at once.",
+            "Nothing is lost: what was not delivered yet is delivered at the next start.",
+        ),
+        AgentReason::Abandoned { credentials } => Message::new(
+            format!(
+                "Asked twice to stop: leaving at once. The answers to the requests of {} are not waited for, and \
+                 their new refresh tokens may be lost.",
+                list(credentials)
+            ),
+            "Start the agent again: it asks once more. If that is refused, authorize these credentials again.",
         ),
     }
 }

@@ -109,6 +109,13 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("The credential `{owner}` holds the same refresh token, and only one may use it."),
             format!("Give this credential a refresh token of its own, or remove it and add its channels to `{owner}`."),
         ),
+        TokenReason::ShortLived { lifetime_seconds, lag_seconds } => Message::new(
+            format!(
+                "The access token lives {lifetime_seconds} s, and the gateway may go on using the previous one for \
+                 {lag_seconds} s: requests may fail after each refresh."
+            ),
+            "Lower the gateway's `SYNC_FREQUENCY` or switch its memory cache off, and set `cache_lag` in `[gateway]`.",
+        ),
         TokenReason::OtherClientsSeed { client_id } => Message::new(
             format!(
                 "The configured refresh token was issued to another client (`client_id = \"{client_id}\"`, which \
@@ -120,6 +127,20 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
         TokenReason::Crashed => Message::new(
             "The refresh stopped because of a fault in the sidecar itself.",
             format!("{GOES_ON} Please report it with the log around this time."),
+        ),
+        TokenReason::VaultIsOlder { code: None } => Message::new(
+            "The vault is an older state of itself (restored from a backup?): this refresh token may have been spent \
+             since.",
+            "If the newer vault still exists, stop the sidecar and put it back. Otherwise nothing yet: the present \
+             key goes on serving, and the refresh token is tried once, shortly before the key dies. Have a fresh one \
+             ready in case it is refused.",
+        ),
+        TokenReason::VaultIsOlder { code: Some(code) } => Message::new(
+            format!(
+                "The vault was an older state of itself, and the provider refuses its refresh token (`{code}`): \
+                 most likely it had been spent since."
+            ),
+            authorize,
         ),
     }
 }

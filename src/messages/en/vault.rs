@@ -57,5 +57,42 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             format!("There is no vault at {path} yet."),
             "Start the sidecar: `one-api-sidecar run` makes it. If it has run before, check `path` in `[vault]`.",
         ),
+        VaultReason::Gone { path } => Message::new(
+            format!("The vault {path} is gone or empty, but there was one; the configured refresh tokens are spent."),
+            "Put the vault back, from a backup if need be. Without one: `one-api-sidecar vault reset`, then authorize \
+             each credential again.",
+        ),
+        VaultReason::ReadOnly { path } => Message::new(
+            format!("The vault {path} is read-only for the sidecar's user. It is left untouched."),
+            format!(
+                "Make it writable: `chmod u+w {path}`; if its mount is read-only (`findmnt -T {path}`), mount it `rw`."
+            ),
+        ),
+        VaultReason::OtherOwner { path, owner, us } => Message::new(
+            format!(
+                "The vault {path} belongs to user {owner}, and the sidecar runs as user {us}. It is left untouched."
+            ),
+            format!(
+                "Run the sidecar as user {owner} (`user:` in compose, `User=` in the unit, `sudo -u '#{owner}'`), or \
+                 hand over the vault and what lies beside it: `chown {us} {path}`."
+            ),
+        ),
+        VaultReason::Fleeting { path, filesystem } => Message::new(
+            match filesystem.as_str() {
+                "overlay" => {
+                    format!("The vault {path} lies on a container's own layer and is lost with the container.")
+                }
+                _ => format!("The vault {path} lies in memory ({filesystem}) and is lost when the machine stops."),
+            },
+            "Put it on a volume: its refresh tokens cannot be had again. Change `path` in `[vault]`, or mount a volume \
+             over its directory.",
+        ),
+        VaultReason::Unconfirmed { path } => Message::new(
+            format!(
+                "Without the vault {path} each credential has to be authorized again: its configured refresh token \
+                 is spent."
+            ),
+            "If that is what you want: `one-api-sidecar vault reset --yes`. The vault is set aside, not deleted.",
+        ),
     }
 }

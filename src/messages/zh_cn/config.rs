@@ -112,7 +112,7 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             Message::new(format!("`{field}` 不能与 `{other}` 同时使用。"), "请删除其中一个。")
         }
         ConfigReason::NotYet { what } => {
-            Message::new(format!("本版本还不支持 {what}。"), "请暂时删除它；CHANGELOG.md 会写明从哪个版本开始支持。")
+            Message::new(format!("本版本还不支持 {what}。"), "请去掉它，或改用本版本支持的写法；计划见 CHANGELOG.md。")
         }
         ConfigReason::UnknownService { name, nearest, known } => Message::new(
             format!("没有 `{name}` 这种通知类型。"),

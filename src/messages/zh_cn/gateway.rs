@@ -153,6 +153,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
         ChannelReason::ListedTwice { owner } => {
             Message::new(format!("这个渠道已由凭据 `{owner}` 提供密钥。"), "请只在一个凭据的 `channels` 中保留它。")
         }
+        ChannelReason::SameDatabase { other } => Message::new(
+            format!("该网关与网关 `{other}` 使用的是同一个数据库。"),
+            format!("请删除其中一个 `[[gateway]]`，并让它的渠道改用 `{other}`。"),
+        ),
         ChannelReason::Released => Message::new(
             "渠道已通过 `release` 交还，sidecar 不会动它。",
             format!("若要重新提供密钥：`one-api-sidecar adopt {id}`。否则请从配置中去掉它。"),

@@ -7,7 +7,7 @@ mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -48,7 +48,23 @@ pub(super) const WORDS: Words = Words {
     },
     agent_runs: "代理正在运行。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
-    plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新：{lag} 留给网关缓存，{retries} 留给重试",
+    tried_at_start: "代理启动时会再试：`one-api-sidecar run` 或 `one-api-sidecar once`。",
+    nothing_to_retry: "该凭据并无异常：既未停止，也未失败。",
+    would_work: "可以正常工作。",
+    would_not_work: "目前还不能正常工作。",
+    plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
+    vault: VaultWords {
+        sound: "完好",
+        sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
+        plain: "未加密：能读取该文件或其备份的人就能拿到令牌。在 `[vault]` 中设置 `encryption_key` 即可加密。",
+        holds: "其中有 {records} 条凭据记录、{channels} 个已接管的渠道、{fingerprints} 个指纹、{events} 条事件。",
+        behind: "它回到了较早的状态（是从备份恢复的吗？），其中的刷新令牌可能已被用过。",
+        orphaned: "记录 `{}` 在配置中没有对应的凭据；记录会保留，凭据回来后继续使用。",
+        rekeyed: "保管库已用新密钥加密。请在下次启动之前把 {} 填入 `[vault]` 的 `encryption_key`。",
+        set_aside: "保管库已另存为 {}。",
+        forgotten: "没有可另存的保管库，下次启动会新建一个。",
+        type_yes: "保管库会另存，不会删除。输入 `yes` 继续：",
+    },
 };
 
 /// A reason in words.
@@ -111,9 +127,39 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "请使用 `one-api-sidecar status` 列出的名称。".into(),
             },
         ),
-        AgentReason::SameDatabase { other } => Message::new(
-            format!("该网关与网关 `{other}` 使用的是同一个数据库。"),
-            format!("请删除其中一个 `[[gateway]]`，并让它的渠道改用 `{other}`。"),
+        AgentReason::Silent { holder } => Message::new(
+            format!("保管库由 {holder} 使用，但它没有应答。"),
+            "若它已暂停或卡住，请结束它再试；它一结束，锁就会释放。",
+        ),
+        AgentReason::NotRunning => {
+            Message::new("没有代理应答：它未运行，或已卡住。", "请用 `one-api-sidecar run` 启动，或重启其容器。")
+        }
+        AgentReason::NeedAttention { credentials } => Message::new(
+            format!("以下凭据已停止或其密钥已过期：{}。", list(credentials)),
+            "`one-api-sidecar status` 会说明原因和处理办法。",
+        ),
+        AgentReason::NoControlSocket { path, error } => Message::new(
+            format!("无法打开控制套接字 {path}：{error}。"),
+            "刷新照常进行；`once`、`retry` 等命令可在代理停止时使用。请把保管库放在支持套接字的文件系统上，\
+             且文件名不超过 80 个字符。",
+        ),
+        AgentReason::CannotListen { address, error } => Message::new(
+            format!("HTTP 服务无法监听 {address}：{error}。"),
+            "刷新照常进行。请结束占用该地址的程序，或修改 `[server]` 中的 `listen`；程序会继续重试。",
+        ),
+        AgentReason::ListensBeyondLoopback { address } => Message::new(
+            format!("HTTP 服务监听在 {address}：能访问它的人都能看到名称和状态，但看不到密钥。"),
+            "若不希望如此，请把 `[server]` 中的 `listen` 设为 127.0.0.1，或对外关闭该端口。",
+        ),
+        AgentReason::Abandoned { credentials } if credentials.is_empty() => {
+            Message::new("已两次要求停止：立即退出。", "不会丢失任何内容：尚未送达的密钥会在下次启动时送达。")
+        }
+        AgentReason::Abandoned { credentials } => Message::new(
+            format!(
+                "已两次要求停止：立即退出，不再等待以下凭据的应答，其新的刷新令牌可能丢失：{}。",
+                list(credentials)
+            ),
+            "请重新启动代理，它会再问一次；若被拒绝，请重新授权这些凭据。",
         ),
     }
 }

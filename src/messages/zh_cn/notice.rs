@@ -1,6 +1,5 @@
 //! What notices are made of in Chinese.
 
-use crate::config::plan::DEFAULT_GATEWAY;
 use crate::credential::event::{ChannelName, Topic};
 use crate::messages::notice::{Headline, Phrases};
 use crate::reason::{Reason, TokenReason};
@@ -98,10 +97,6 @@ fn note(topic: Topic) -> Option<&'static str> {
 }
 
 fn channel(channel: &ChannelName) -> String {
-    let ChannelName { gateway, id, name } = channel;
-    if gateway == DEFAULT_GATEWAY {
-        format!("渠道 {id}（{name}）")
-    } else {
-        format!("渠道 {gateway}/{id}（{name}）")
-    }
+    let name = channel.further_name().map(|name| format!("（{name}）")).unwrap_or_default();
+    format!("渠道 {}{name}", channel.address())
 }

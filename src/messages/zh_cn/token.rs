@@ -95,6 +95,13 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("凭据 `{owner}` 用的是同一个刷新令牌，而它只能由一个凭据使用。"),
             format!("请给本凭据换一个自己的刷新令牌，或者删除它，把它的渠道加到 `{owner}`。"),
         ),
+        TokenReason::ShortLived { lifetime_seconds, lag_seconds } => Message::new(
+            format!(
+                "访问令牌只有 {lifetime_seconds} 秒寿命，而网关可能继续使用旧密钥 {lag_seconds} 秒：\
+                 每次刷新后都可能有请求失败。"
+            ),
+            "请调低网关的 `SYNC_FREQUENCY` 或关闭其内存缓存，并设置 `[gateway]` 中的 `cache_lag`。",
+        ),
         TokenReason::OtherClientsSeed { client_id } => Message::new(
             format!(
                 "配置中的刷新令牌是发给另一个客户端的（`client_id = \"{client_id}\"`，这里曾用它刷新过），\
@@ -105,5 +112,14 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
         TokenReason::Crashed => {
             Message::new("sidecar 自身出错，这次刷新中断了。", format!("{GOES_ON}请附上这段时间的日志反馈给我们。"))
         }
+        TokenReason::VaultIsOlder { code: None } => Message::new(
+            "保管库回到了较早的状态（是从备份恢复的吗？），这个刷新令牌此后可能已被用过。",
+            "如果较新的保管库还在，请停止 sidecar 并把它放回去。否则暂时无需处理：现有密钥继续使用，\
+             在它过期前不久会用这个刷新令牌试一次。请准备好一个新的刷新令牌，以防被拒绝。",
+        ),
+        TokenReason::VaultIsOlder { code: Some(code) } => Message::new(
+            format!("保管库曾回到较早的状态，而服务商拒绝了其中的刷新令牌（`{code}`）：它多半此后已被用过。"),
+            authorize,
+        ),
     }
 }

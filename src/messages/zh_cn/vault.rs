@@ -54,5 +54,31 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             format!("{path} 处还没有保管库。"),
             "请启动 sidecar：`one-api-sidecar run` 会创建它。若以前运行过，请检查 `[vault]` 中的 `path`。",
         ),
+        VaultReason::Gone { path } => Message::new(
+            format!("保管库 {path} 不见了或是空的，但这里曾经有过；配置中的刷新令牌已被用过。"),
+            "请把保管库放回去，必要时从备份恢复。没有备份时：`one-api-sidecar vault reset`，然后重新授权每个凭据。",
+        ),
+        VaultReason::ReadOnly { path } => Message::new(
+            format!("运行 sidecar 的用户只能读取保管库 {path}。未作任何改动。"),
+            format!("请允许写入：`chmod u+w {path}`；若它的挂载是只读的（`findmnt -T {path}`），请改为 `rw`。"),
+        ),
+        VaultReason::OtherOwner { path, owner, us } => Message::new(
+            format!("保管库 {path} 属于用户 {owner}，而 sidecar 以用户 {us} 运行。未作任何改动。"),
+            format!(
+                "请以用户 {owner} 运行 sidecar（compose 中的 `user:`、systemd 单元中的 `User=`、`sudo -u '#{owner}'`），\
+                 或把保管库及其旁边的文件交给它：`chown {us} {path}`。"
+            ),
+        ),
+        VaultReason::Fleeting { path, filesystem } => Message::new(
+            match filesystem.as_str() {
+                "overlay" => format!("保管库 {path} 位于容器自身的层上，会随容器一起丢失。"),
+                _ => format!("保管库 {path} 位于内存中（{filesystem}），停机后会丢失。"),
+            },
+            "请把它放到卷上：其中的刷新令牌无法再次取得。请修改 `[vault]` 中的 `path`，或在它的目录上挂载卷。",
+        ),
+        VaultReason::Unconfirmed { path } => Message::new(
+            format!("没有了保管库 {path}，每个凭据都要重新授权：配置中的刷新令牌已被用过。"),
+            "确实要这样做时：`one-api-sidecar vault reset --yes`。保管库会另存，不会删除。",
+        ),
     }
 }

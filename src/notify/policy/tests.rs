@@ -16,7 +16,7 @@ fn event(seconds: u64, topic: Topic, credential: &str) -> Event {
 }
 
 fn of_channel(seconds: u64, topic: Topic, id: i64) -> Event {
-    let channel = ChannelName { gateway: "default".into(), id, name: format!("channel-{id}") };
+    let channel = ChannelName { gateway: "default".into(), id: Some(id), name: format!("channel-{id}") };
     Event { channel: Some(channel), ..event(seconds, topic, "a") }
 }
 

@@ -1,0 +1,253 @@
+//! What people ask of a living agent, and the passes they wait for.
+//!
+//! Whoever asks holds a [`Line`]; the question goes into the loop's inbox and is answered by the loop, which alone
+//! knows. `once` is a pass, whether it comes from this process or through the [socket](super::socket): the one code
+//! path makes the same result.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::agent::{Agent, Mode, Report};
+use crate::config::plan::CredentialPlan;
+use crate::credential::record::RecordId;
+use crate::reason::{AgentReason, Reason};
+use crate::shape::nearest;
+use crate::telemetry::server::{Living, Pulse};
+use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status};
+use crate::vault::Change;
+
+/// One pass over these credentials (all, if none is named).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Once {
+    /// Their names.
+    pub names: Vec<String>,
+    /// Whether those that are not due are refreshed too.
+    pub force: bool,
+}
+
+/// Another try for a credential that is halted or failing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// Its name.
+    pub name: String,
+}
+
+type Answer<T> = oneshot::Sender<T>;
+
+/// A question to the loop, and where its answer goes. A dropped answer means that the agent is ending.
+pub enum Request {
+    /// Do you live?
+    Pulse(Answer<Pulse>),
+    /// How does everything stand?
+    Status(Answer<Status>),
+    /// Make a pass; answered when it is over.
+    Once(Once, Answer<Result<Status, Reason>>),
+    /// Try this one again; answered at once.
+    Retry(Retry, Answer<Result<Status, Reason>>),
+}
+
+/// The way to ask; cheap to clone. Answers `None` when the agent is ending.
+#[derive(Debug, Clone)]
+pub struct Line(mpsc::UnboundedSender<Report>);
+
+impl Line {
+    /// Makes a pass and waits until it is over: refreshes have settled, their keys are delivered or cannot be.
+    pub async fn once(&self, order: Once) -> Option<Result<Status, Reason>> {
+        self.ask(|answer| Request::Once(order, answer)).await
+    }
+
+    /// Tries a credential again.
+    pub async fn retry(&self, order: Retry) -> Option<Result<Status, Reason>> {
+        self.ask(|answer| Request::Retry(order, answer)).await
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
+        let (answer, answered) = oneshot::channel();
+        self.0.send(Report::Control(request(answer))).ok()?;
+        answered.await.ok()
+    }
+}
+
+impl Living for Line {
+    async fn pulse(&self) -> Option<Pulse> {
+        self.ask(Request::Pulse).await
+    }
+
+    async fn status(&self) -> Option<Status> {
+        self.ask(Request::Status).await
+    }
+}
+
+/// The passes that are not over.
+#[derive(Default)]
+pub(super) struct Passes(Vec<Pass>);
+
+struct Pass {
+    names: Vec<String>,
+    /// Credentials that had a request, or tried to, since it began.
+    tried: BTreeSet<RecordId>,
+    /// Credentials that have not settled yet; `None` until every seed is read, for seeds make records.
+    left: Option<BTreeSet<RecordId>>,
+    answer: Answer<Result<Status, Reason>>,
+}
+
+impl Pass {
+    fn names(&self, name: &str) -> bool {
+        self.names.is_empty() || self.names.iter().any(|named| named == name)
+    }
+}
+
+impl Passes {
+    /// Whether none is left.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether one of them is still to try this credential: each tries it once.
+    pub(super) fn want(&self, id: RecordId, plan: &CredentialPlan) -> bool {
+        self.0.iter().any(|pass| pass.names(&plan.name) && !pass.tried.contains(&id))
+    }
+
+    /// A request of this credential is about to leave.
+    pub(super) fn note_try(&mut self, id: RecordId) {
+        for pass in &mut self.0 {
+            pass.tried.insert(id);
+        }
+    }
+}
+
+impl Agent {
+    /// The way to ask this agent.
+    pub fn line(&self) -> Line {
+        Line(self.reports.clone())
+    }
+
+    /// Begins a pass.
+    pub fn begin(&mut self, order: Once, answer: Answer<Result<Status, Reason>>) {
+        if let Some(unknown) = order.names.iter().find(|name| self.plan.credential(name).is_none()) {
+            // Nobody waits any more: nothing to tell, here and below.
+            let _ = answer.send(Err(self.no_such(unknown)));
+            return;
+        }
+        let Once { names, force } = order;
+        let pass = Pass { names, tried: BTreeSet::new(), left: None, answer };
+        let mut named = Vec::new();
+        for (id, active) in self.active.iter_mut().filter(|(_, active)| pass.names(&active.plan.name)) {
+            // What is under way brings what is asked for.
+            active.forced |= force && !active.in_flight && !active.queued;
+            named.push((*id, active.plan.name.clone()));
+        }
+        self.passes.0.push(pass);
+        for (id, _) in &named {
+            self.consider(*id);
+        }
+        // A pass of its own reads every seed at its start; this one follows suit.
+        if self.mode == Mode::Run {
+            self.sweep_these(named.into_iter().map(|(_, name)| name).collect());
+        }
+    }
+
+    /// Answers the passes that are over.
+    pub(super) fn answer_passes(&mut self) {
+        let mut passes = std::mem::take(&mut self.passes);
+        let over: Vec<Pass> = passes.0.extract_if(.., |pass| pass.answer.is_closed() || self.is_over(pass)).collect();
+        self.passes = passes;
+        for pass in over {
+            // What could not be sent is not forced later, when nobody waits for it.
+            let named = self.active.values_mut().filter(|active| pass.names(&active.plan.name));
+            named.for_each(|active| active.forced = false);
+            let _ = pass.answer.send(Ok(self.status().of(&pass.names)));
+        }
+    }
+
+    /// Whether everything of a pass has settled. What settled once is not looked at again.
+    fn is_over(&self, pass: &mut Pass) -> bool {
+        if self.seeds_underway > 0 {
+            return false;
+        }
+        if pass.left.is_none() {
+            let named = self.active.iter().filter(|(_, active)| pass.names(&active.plan.name));
+            pass.left = Some(named.map(|(id, _)| *id).collect());
+        }
+        let Some(left) = &mut pass.left else { return false };
+        while let Some(id) = left.first() {
+            if !self.has_settled(*id) {
+                return false;
+            }
+            left.pop_first();
+        }
+        true
+    }
+
+    /// Whether no request of a credential is under way and its key is delivered, or cannot be.
+    fn has_settled(&self, id: RecordId) -> bool {
+        let Some(active) = self.active.get(&id) else { return true };
+        let rooms = || active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
+        if active.in_flight || active.queued || rooms().any(|room| !room.looked) {
+            return false;
+        }
+        let Some(record) = self.records.get(&id) else { return true };
+        let has_living_key = record.access.as_ref().is_some_and(|grant| grant.expires_at > self.now());
+        !has_living_key || rooms().all(|room| room.has_settled(record))
+    }
+
+    /// Answers what people ask.
+    pub(super) fn asked(&mut self, request: Request) {
+        match request {
+            Request::Pulse(answer) => drop(answer.send(self.pulse())),
+            Request::Status(answer) => drop(answer.send(self.status())),
+            // Nothing new starts: the answer is dropped, and whoever asks may soon have the lock.
+            Request::Once(..) | Request::Retry(..) if self.stopping => {}
+            Request::Once(order, answer) => self.begin(order, answer),
+            Request::Retry(order, answer) => drop(answer.send(self.retry(&order.name))),
+        }
+    }
+
+    fn retry(&mut self, name: &str) -> Result<Status, Reason> {
+        let Some(plan) = self.plan.credential(name).cloned() else { return Err(self.no_such(name)) };
+        let id = self.by_name.get(name).copied();
+        let rests = |id: &RecordId| self.active.get(id).is_some_and(|active| !active.in_flight);
+        if let Some(id) = id.filter(rests)
+            && let Some(record) = self.records.get_mut(&id)
+            && record.ask_again()
+        {
+            tracing::info!(credential = %plan.name, "asked to try again");
+            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            // Somebody may have put a new seed there before asking.
+            self.sweep_these(vec![plan.name.clone()]);
+            self.consider(id);
+        }
+        Ok(self.status().of(&[name.to_owned()]))
+    }
+
+    fn no_such(&self, name: &str) -> Reason {
+        let known = self.plan.credentials.iter().map(|credential| &*credential.name);
+        AgentReason::NoSuchCredential { name: name.to_owned(), nearest: nearest(name, known) }.into()
+    }
+
+    fn pulse(&self) -> Pulse {
+        Pulse {
+            running: self.mode == Mode::Run,
+            config: self.config_rejected.is_none(),
+            vault: self.vault_trouble.is_none(),
+            gateways: self.rooms.values().all(|room| room.looked && room.trouble.is_none()),
+        }
+    }
+
+    fn status(&self) -> Status {
+        let now = self.now();
+        let config = ConfigStatus {
+            path: self.config.display().to_string(),
+            loaded_at: Some(self.loaded_at),
+            problem: self.config_rejected.as_ref().map(|rejected| rejected.line.clone()),
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            time: now,
+            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
+            credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
+        }
+    }
+}

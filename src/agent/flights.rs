@@ -1,0 +1,155 @@
+//! Refreshes as the loop sees them: which may leave, which are under way, and what came of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::agent::refresh::{Flight, FlightReport, Landing};
+use crate::agent::rooms::lag;
+use crate::agent::{Agent, Mode, Next, Report};
+use crate::credential::event::{Event, Topic};
+use crate::credential::policy::is_short_lived;
+use crate::credential::record::{HaltKind, RecordId, Settled};
+use crate::reason::{Reason, TokenReason, VaultReason};
+use crate::time::Timestamp;
+use crate::vault::Change;
+
+/// How long a refresh may wait for the first look at its channels.
+const FIRST_LOOK: Duration = Duration::from_secs(6);
+
+impl Agent {
+    /// Lines a refresh up, if its answer could be delivered.
+    pub(super) fn line_up(&mut self, id: RecordId, now: Timestamp) {
+        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
+        // A pass of its own does what was asked and nothing else.
+        if self.mode == Mode::Once && !self.passes.want(id, &active.plan) {
+            return;
+        }
+        let rooms = || active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
+        // The kind of a gateway is part of the lag: not before the first look, unless that takes too long.
+        if rooms().any(|room| !room.looked) && now < self.started_at + FIRST_LOOK {
+            return self.schedule(id, Some(self.started_at + FIRST_LOOK));
+        }
+        // Nothing is spent for the first time that cannot be delivered; the next look says when it can.
+        if record.state.generation == 0 && !rooms().any(|room| room.could_deliver(id)) {
+            return;
+        }
+        active.queued = true;
+        let dies = record.access.as_ref().map_or(Timestamp::EPOCH, |grant| grant.expires_at);
+        self.queue.push(&active.host, dies, id);
+    }
+
+    pub(super) fn launch(&mut self, id: RecordId) {
+        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
+        (active.queued, active.in_flight, active.forced) = (false, true, false);
+        self.passes.note_try(id);
+        let flight =
+            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: record.clone() };
+        let reports = self.reports.clone();
+        // The agent outlives every flight: it waits for them.
+        self.flights.spawn(flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report)))));
+    }
+
+    pub(super) fn flew(&mut self, id: RecordId, report: FlightReport) {
+        match report {
+            FlightReport::Answered { pause } => {
+                if let Some(active) = self.active.get(&id) {
+                    self.queue.done(&active.host);
+                    if let Some(until) = pause {
+                        self.queue.pause(&Arc::clone(&active.host), until);
+                    }
+                }
+            }
+            FlightReport::VaultTrouble(reason) => self.vault_failed(reason),
+            FlightReport::Settled(landing) => self.landed(id, *landing),
+        }
+    }
+
+    pub(super) fn landed(&mut self, id: RecordId, landing: Landing) {
+        let Landing { record, settled, grounded, took } = landing;
+        let now = self.now();
+        if record.is_some()
+            && let Some(reason) = self.vault_trouble.take()
+        {
+            let event = Event { reason: Some(reason.into()), ..Event::new(now, Topic::Recovered) };
+            self.event(event);
+        }
+        let Some(active) = self.active.get_mut(&id) else { return };
+        active.in_flight = false;
+        let next = active.next.take();
+        let since = self.records.get(&id).and_then(|record| record.state.failing_since);
+        if let Some(record) = record {
+            let refreshed = settled == Some(Settled::Refreshed);
+            if refreshed {
+                active.told_expired = false;
+                let before = self.records.get(&id).and_then(|record| record.access.as_ref());
+                let died_at = before.map(|grant| grant.expires_at);
+                for room in self.rooms.values_mut() {
+                    room.key_is_new(&record, died_at, now);
+                }
+                let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
+                tracing::info!(
+                    credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
+                );
+            }
+            let lag = lag(&self.rooms, &active.plan);
+            let short = record.access.as_ref().filter(|grant| refreshed && is_short_lived(&active.plan, grant, lag));
+            let short = short.filter(|_| !std::mem::replace(&mut active.told_short, true)).map(|grant| {
+                let lifetime_seconds = grant.expires_at.since(grant.issued_at).as_secs();
+                TokenReason::ShortLived { lifetime_seconds, lag_seconds: lag.as_secs() }
+            });
+            if let Some(reason) = short {
+                tracing::warn!(credential = %record.name, "{}", self.words(&reason.into(), &record.name));
+            }
+            self.records.insert(id, record);
+        } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {
+            let name = Arc::clone(&active.plan.name);
+            record.ground(&active.plan, reason.clone(), now, fastrand::f64());
+            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
+            if let Reason::Vault(reason) = reason {
+                self.vault_failed(reason);
+            }
+        }
+        if let Some(settled) = settled {
+            self.tell_settled(id, settled, since);
+        }
+        match next {
+            Some(Next::Stop) => {
+                self.deactivate(id);
+                self.read_orphaned_seeds();
+            }
+            Some(Next::Replace(plan)) => {
+                let name = Arc::clone(&plan.name);
+                self.replace_now(id, plan);
+                self.retarget();
+                self.read_seeds([name]);
+            }
+            None => {
+                if let Some(active) = self.active.get_mut(&id).filter(|active| active.seed_unread) {
+                    active.seed_unread = false;
+                    let name = Arc::clone(&active.plan.name);
+                    self.read_seeds([name]);
+                }
+                self.consider(id);
+            }
+        }
+    }
+
+    /// Tells that the vault does not take what must be durable: once, however many credentials meet it.
+    fn vault_failed(&mut self, reason: VaultReason) {
+        if self.vault_trouble.as_ref() == Some(&reason) {
+            return;
+        }
+        self.vault_trouble = Some(reason.clone());
+        let event = Event { reason: Some(reason.into()), ..Event::new(self.now(), Topic::VaultTrouble) };
+        self.event(event);
+    }
+
+    pub(super) fn halt(&mut self, id: RecordId, kind: HaltKind, reason: TokenReason) {
+        let now = self.now();
+        let Some(record) = self.records.get_mut(&id) else { return };
+        let settled = record.halt(kind, reason, now);
+        self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+        self.tell_settled(id, settled, None);
+    }
+}

@@ -1,0 +1,104 @@
+//! What the agent says: events for people and notifiers, reasons in words for the log.
+
+use crate::agent::Agent;
+use crate::credential::event::{ChannelName, Event, Topic};
+use crate::credential::record::{RecordId, Settled};
+use crate::finding::Severity;
+use crate::messages::{self, About};
+use crate::reason::Reason;
+use crate::shape::Problem;
+use crate::time::Timestamp;
+use crate::vault::Change;
+
+/// Failures in a row from which people are told.
+const FAILING_FROM: u32 = 3;
+
+impl Agent {
+    /// A reason in words for the log, with its remedy.
+    pub(super) fn words(&self, reason: &Reason, credential: &str) -> String {
+        self.words_about(reason, About { credential, ..About::default() })
+    }
+
+    fn words_about(&self, reason: &Reason, about: About<'_>) -> String {
+        let message = messages::explain_about(self.plan.language, reason, about);
+        format!("{} {}", message.what, message.remedy)
+    }
+
+    /// Tells what a settled refresh means. `since` is when it had begun to fail.
+    pub(super) fn tell_settled(&mut self, id: RecordId, settled: Settled, since: Option<Timestamp>) {
+        let Some(record) = self.records.get(&id) else { return };
+        let (failures, reason) = (record.state.failures, record.state.last_error.clone());
+        let dies = record.access.as_ref().map(|grant| grant.expires_at);
+        let waits = record.state.not_before;
+        let topics = match settled {
+            Settled::Refreshed if since.is_some() => vec![Topic::Refreshed, Topic::Recovered],
+            Settled::Refreshed => vec![Topic::Refreshed],
+            Settled::Lost => vec![Topic::Uncertain],
+            Settled::Halted(_) => vec![Topic::Halted],
+            Settled::SeedRefused => vec![Topic::Failing],
+            // The key dies before the next try.
+            Settled::Failed if dies.zip(waits).is_some_and(|(dies, next)| dies > self.now() && next >= dies) => {
+                vec![Topic::Expiring]
+            }
+            Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
+            Settled::Failed => vec![],
+        };
+        // What people are told of is logged as that.
+        if settled != Settled::Refreshed && topics.is_empty() {
+            let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
+            tracing::warn!(credential = %record.name, outcome = settled.as_str(), failures, reason, "the refresh failed");
+        }
+        for topic in topics {
+            let reason = if settled == Settled::Refreshed { None } else { reason.clone() };
+            let event = Event { reason, since, ..self.about(id, topic) };
+            self.event(event);
+        }
+    }
+
+    pub(super) fn log_problems(&self, text: &str, problems: &[Problem]) {
+        for line in messages::problem_lines(self.plan.language, &self.config, text, problems) {
+            match line {
+                (Severity::Error, line) => tracing::error!("{line}"),
+                (Severity::Warning, line) => tracing::warn!("{line}"),
+            }
+        }
+    }
+
+    /// An event about a credential.
+    pub(super) fn about(&self, id: RecordId, topic: Topic) -> Event {
+        let record = self.records.get(&id);
+        Event {
+            credential: record.map(|record| record.name.clone()),
+            expires_at: record.and_then(|record| record.access.as_ref()).map(|grant| grant.expires_at),
+            failures: record.map_or(0, |record| record.state.failures),
+            ..Event::new(self.now(), topic)
+        }
+    }
+
+    pub(super) fn events(&mut self, events: Vec<Event>) {
+        for event in events {
+            self.event(event);
+        }
+    }
+
+    pub(super) fn event(&mut self, event: Event) {
+        // A rejected config was told line by line already.
+        if event.topic.in_default() && event.topic != Topic::ConfigRejected {
+            let channel = event.channel.as_ref().map(ChannelName::address);
+            let credential = event.credential.as_deref();
+            let placeholders = About::default();
+            let about = About {
+                credential: credential.unwrap_or(placeholders.credential),
+                channel: channel.as_deref().unwrap_or(placeholders.channel),
+            };
+            let reason = event.reason.as_ref().map(|reason| self.words_about(reason, about));
+            let topic = event.topic.as_str();
+            match event.topic {
+                Topic::Recovered => tracing::info!(credential, channel, "{topic}"),
+                _ => tracing::warn!(credential, channel, reason, "{topic}"),
+            }
+        }
+        self.courier.tell(&event);
+        self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
+    }
+}

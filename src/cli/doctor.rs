@@ -1,0 +1,136 @@
+//! `doctor`: would it work here? The printed list of what every room finds when it examines itself. Changes nothing.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::cli::place::render;
+use crate::cli::vault::read_key;
+use crate::cli::{ConfigPlace, Exit, block_on, print};
+use crate::config::plan::{GatewayPlan, Plan};
+use crate::finding::{Finding, Severity};
+use crate::gateway::Gateway;
+use crate::gateway::sqlite::SqliteGateway;
+use crate::messages;
+use crate::oauth::request;
+use crate::reason::VaultReason;
+use crate::secret::SecretSource;
+use crate::vault::{self, Vault};
+use crate::{agent, secrets};
+
+/// What `doctor` takes.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// Stable JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A finding in words.
+#[derive(Debug, Serialize)]
+struct Found {
+    about: String,
+    severity: Severity,
+    message: String,
+    remedy: String,
+}
+
+/// Examines everything.
+pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
+    let loaded = match place.load() {
+        Ok(loaded) => loaded,
+        Err(exit) => return Ok(exit),
+    };
+    eprint!("{}", render(loaded.plan.language, &loaded.path, &loaded.text, &loaded.warnings));
+    let directory = std::path::absolute(&loaded.path)?.parent().map(ToOwned::to_owned).unwrap_or_default();
+    let findings = block_on(examine(&loaded.plan, &directory))?;
+    let language = loaded.plan.language;
+    let found: Vec<Found> = findings
+        .into_iter()
+        .map(|Finding { about, reason, severity }| {
+            let message = messages::explain(language, &reason);
+            Found { about, severity, message: message.what, remedy: message.remedy }
+        })
+        .collect();
+    let works = found.iter().all(|found| found.severity != Severity::Error);
+    if options.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&found)?))?;
+    } else {
+        print(&text(&found, works, language))?;
+    }
+    Ok(if works { Exit::Fine } else { Exit::Failed })
+}
+
+fn text(found: &[Found], works: bool, language: crate::reason::Language) -> String {
+    let words = messages::words(language);
+    let mut out = String::new();
+    for Found { about, severity, message, remedy } in found {
+        let severity = match severity {
+            Severity::Error => words.error,
+            Severity::Warning => words.warning,
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "{severity}: {about}: {message}\n  {}: {remedy}", words.help);
+    }
+    out + if works { words.would_work } else { words.would_not_work } + "\n"
+}
+
+/// What every room has to say.
+async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
+    let mut findings = vault_findings(plan).await;
+    for gateway in &plan.gateways {
+        findings.extend(gateway_findings(gateway));
+    }
+    findings.extend(secret_findings(plan, directory).await);
+    findings
+}
+
+async fn vault_findings(plan: &Plan) -> Vec<Finding> {
+    let path = &plan.vault.path;
+    let mut findings = vault::examine(path);
+    let key = match &plan.vault.encryption_key {
+        None => None,
+        Some(source) => match read_key(source).await {
+            Ok(key) => Some(key),
+            Err(reason) => {
+                findings.push(Finding::error("vault", reason));
+                return findings;
+            }
+        },
+    };
+    let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
+    match seen {
+        // It is made at the first start.
+        Ok(_) | Err(vault::VaultError(VaultReason::Missing { .. })) => {}
+        Err(error) => findings.push(Finding::error("vault", error.0)),
+    }
+    findings
+}
+
+fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {
+    SqliteGateway::new(Arc::clone(gateway)).examine()
+}
+
+/// Every secret that the plan names is read once; its value goes nowhere.
+async fn secret_findings(plan: &Plan, directory: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let credentials = plan.credentials.iter().filter(|credential| credential.enabled);
+    let of_credentials = credentials.flat_map(|credential| {
+        let sources = request::sources(&credential.endpoint).into_iter().chain(agent::seeds::source(credential));
+        sources.map(|source| (format!("credential {:?}", &*credential.name), source)).collect::<Vec<_>>()
+    });
+    let of_notifiers = plan.notifiers.iter().flat_map(|notifier| {
+        let sources = notifier.service.sources().into_iter();
+        sources.map(|source| (format!("notifier {:?}", &*notifier.name), source)).collect::<Vec<_>>()
+    });
+    let all: Vec<(String, &SecretSource)> = of_credentials.chain(of_notifiers).collect();
+    for (about, source) in all {
+        if let Err(reason) = secrets::fetch(&source.within(directory)).await {
+            findings.push(Finding::error(about, reason));
+        }
+    }
+    findings
+}

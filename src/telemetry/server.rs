@@ -1,0 +1,272 @@
+//! The HTTP server: read-only routes about a living agent, served so that no client can hold it up.
+//!
+//! Knows routes, limits and connections; what it shows it asks a [`Living`] for. The control socket and the
+//! configured address share it, each with connections of its own: a crowd at one does not keep the other waiting.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::serve::Listener;
+use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::telemetry::status::Status;
+
+/// How long a client may take to say what it wants, counted from before its first byte.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most connections at once.
+const CONNECTIONS: usize = 64;
+/// How long the agent's loop may take to answer before it counts as hanging.
+const PULSE_TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long answers under way may take when the server closes.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// An agent that can be asked how it is. `None` means that it is ending.
+pub trait Living: Clone + Send + Sync + 'static {
+    /// Whether it lives, and what of it works.
+    fn pulse(&self) -> impl Future<Output = Option<Pulse>> + Send;
+    /// How everything stands.
+    fn status(&self) -> impl Future<Output = Option<Status>> + Send;
+}
+
+/// What works, in a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pulse {
+    /// Whether it is the agent, and not one pass.
+    pub running: bool,
+    /// Whether the config file is applied as it stands.
+    pub config: bool,
+    /// Whether the vault took what it was last given.
+    pub vault: bool,
+    /// Whether every gateway could be read at the last look.
+    pub gateways: bool,
+}
+
+impl Pulse {
+    fn is_ready(self) -> bool {
+        self.running && self.config && self.vault && self.gateways
+    }
+}
+
+/// The routes that change nothing.
+pub fn read_only<L: Living>(living: L) -> Router {
+    Router::new()
+        .route("/api/status", get(status::<L>))
+        .route("/healthz", get(healthz::<L>))
+        .route("/readyz", get(readyz::<L>))
+        .with_state(living)
+}
+
+async fn status<L: Living>(State(living): State<L>) -> Response {
+    match living.status().await {
+        Some(status) => fresh(StatusCode::OK, Json(status)),
+        None => fresh(StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
+    }
+}
+
+/// The agent lives: its loop turns.
+async fn healthz<L: Living>(State(living): State<L>) -> Response {
+    match pulse(&living).await {
+        Ok(Pulse { running: true, .. }) => fresh(StatusCode::OK, "ok\n"),
+        Ok(_) => fresh(StatusCode::SERVICE_UNAVAILABLE, "no agent\n"),
+        Err(status) => fresh(status, "no agent\n"),
+    }
+}
+
+async fn readyz<L: Living>(State(living): State<L>) -> Response {
+    match pulse(&living).await {
+        Ok(pulse) if pulse.is_ready() => fresh(StatusCode::OK, Json(pulse)),
+        Ok(pulse) => fresh(StatusCode::SERVICE_UNAVAILABLE, Json(pulse)),
+        Err(status) => fresh(status, "no agent\n"),
+    }
+}
+
+/// Its pulse, or the status that says why there is none: it is ending (503), or it hangs (504).
+async fn pulse<L: Living>(living: &L) -> Result<Pulse, StatusCode> {
+    let pulse = tokio::time::timeout(PULSE_TIMEOUT, living.pulse()).await;
+    pulse.map_err(|_| StatusCode::GATEWAY_TIMEOUT)?.ok_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// How it stands now is worth nothing in a cache.
+fn fresh(status: StatusCode, body: impl IntoResponse) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], body).into_response()
+}
+
+/// Lets only those through who reached this server by a name that nobody outside can give it: a page in a browser
+/// that points its own domain at our address (DNS rebinding) sends that domain.
+pub async fn by_local_name(request: Request, next: Next) -> Response {
+    let in_header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = request.uri().authority().map(|authority| authority.as_str()).or(in_header);
+    if host.is_none_or(is_local_name) {
+        next.run(request).await
+    } else {
+        fresh(StatusCode::MISDIRECTED_REQUEST, "reach this server by an address or a name without dots\n")
+    }
+}
+
+/// An address, `localhost`, or a name without dots, as containers have: none can be anybody's domain.
+fn is_local_name(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next(),
+        None => host.split(':').next(),
+    };
+    let name = name.unwrap_or_default();
+    name.parse::<IpAddr>().is_ok() || !name.contains('.') || name.ends_with(".localhost")
+}
+
+/// A server that goes on until it is closed or dropped.
+pub struct Serving {
+    accepting: JoinHandle<()>,
+    connections: TaskTracker,
+}
+
+impl Serving {
+    /// Serves what comes in at a listener; a connection lasts no longer than `longest`.
+    pub fn start(listener: impl Listener, router: Router, longest: Duration) -> Self {
+        let connections = TaskTracker::new();
+        let accepting = tokio::spawn(accept(listener, router, longest, connections.clone()));
+        Self { accepting, connections }
+    }
+
+    /// Takes nobody in any more, and lets the answers under way go out.
+    pub async fn close(self) {
+        self.accepting.abort();
+        self.connections.close();
+        // Who does not read an answer in time does without it.
+        let _ = tokio::time::timeout(LAST_ANSWERS, self.connections.wait()).await;
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+async fn accept(mut listener: impl Listener, router: Router, longest: Duration, connections: TaskTracker) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    // Nobody closes the semaphore.
+    while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        let (stream, _) = listener.accept().await;
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            // One request each: an idle client takes nobody's place.
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
+        connections.spawn(async move {
+            // A client that goes away, or is sent away, is no error of ours.
+            let _ = tokio::time::timeout(longest, connection).await;
+            drop(place);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::telemetry::status::{AgentStatus, ConfigStatus};
+    use crate::time::Timestamp;
+
+    /// An agent that always answers the same.
+    #[derive(Clone)]
+    struct Still(Option<Pulse>);
+
+    const WELL: Pulse = Pulse { running: true, config: true, vault: true, gateways: true };
+
+    impl Living for Still {
+        async fn pulse(&self) -> Option<Pulse> {
+            self.0
+        }
+
+        async fn status(&self) -> Option<Status> {
+            let config = ConfigStatus { path: "sidecar.toml".into(), loaded_at: None, problem: None };
+            let agent = AgentStatus { running: self.0?.running, since: None, config };
+            let (version, time) = (Cow::Borrowed("0"), Timestamp::EPOCH);
+            Some(Status { version, time, agent, credentials: Vec::new() })
+        }
+    }
+
+    async fn serve(pulse: Option<Pulse>) -> (Serving, std::net::SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = read_only(Still(pulse)).layer(axum::middleware::from_fn(by_local_name));
+        (Serving::start(listener, router, Duration::from_secs(30)), address)
+    }
+
+    async fn say(address: std::net::SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn the_routes_tell_a_living_agent_from_a_troubled_and_a_dead_one() {
+        let cases = [
+            (Some(WELL), ["200", "200", "200"]),
+            (Some(Pulse { gateways: false, ..WELL }), ["200", "503", "200"]),
+            (Some(Pulse { config: false, ..WELL }), ["200", "503", "200"]),
+            (Some(Pulse { running: false, ..WELL }), ["503", "503", "200"]),
+            (None, ["503", "503", "503"]),
+        ];
+        for (pulse, expected) in cases {
+            let (_serving, address) = serve(pulse).await;
+            for (path, status) in ["/healthz", "/readyz", "/api/status"].into_iter().zip(expected) {
+                let answer = say(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
+                assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{pulse:?} {path}: {answer}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_read_only_and_answers_no_foreign_name() {
+        let (_serving, address) = serve(Some(WELL)).await;
+        let cases = [
+            ("HEAD /healthz HTTP/1.1\r\nhost: 127.0.0.1:9170\r\n\r\n", "200"),
+            ("GET /healthz HTTP/1.1\r\nhost: one-api-sidecar:9170\r\n\r\n", "200"),
+            ("GET /healthz HTTP/1.1\r\nhost: [::1]:9170\r\n\r\n", "200"),
+            ("GET /healthz HTTP/1.1\r\nhost: evil.example.com:9170\r\n\r\n", "421"),
+            ("GET http://evil.example.com/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", "421"),
+            ("POST /api/status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "405"),
+            ("POST /once HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "404"),
+            ("nonsense\r\n\r\n", "400"),
+        ];
+        for (request, status) in cases {
+            let answer = say(address, request).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_say_nothing_take_the_places_for_five_seconds_only() {
+        let (_serving, address) = serve(Some(WELL)).await;
+        let mut silent = Vec::new();
+        for _ in 0..CONNECTIONS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let began = std::time::Instant::now();
+        let answer = say(address, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let waited = began.elapsed();
+        assert!(waited > Duration::from_secs(3) && waited < Duration::from_secs(8), "{waited:?}");
+    }
+}

@@ -1,0 +1,286 @@
+//! The key arrives in a running gateway, stays there, and nobody else's work is undone (fault rows 22–37, 59, 63, 64):
+//! the real agent beside a database that a real One-API made.
+
+mod support;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::endpoint::{Endpoint, Options};
+use support::gateway::{OneApi, Routed};
+use support::process::{Bench, Sidecar};
+use support::{SOON, database, eventually, looks};
+
+/// How long healing may take: a look a second, a write, and room for a busy machine.
+const HEALS_WITHIN: Duration = Duration::from_secs(4);
+
+struct Scene {
+    bench: Bench,
+    endpoint: Endpoint,
+}
+
+impl Scene {
+    fn new(lifetime: Duration) -> Self {
+        let endpoint = Endpoint::start(Options { lifetime, ..Options::default() });
+        let mut bench = Bench::new();
+        bench.env("SEED", endpoint.issue());
+        Self { bench, endpoint }
+    }
+
+    /// With a database that is there from the start.
+    fn with_database(lifetime: Duration) -> Self {
+        let scene = Self::new(lifetime);
+        scene.bring_database();
+        scene
+    }
+
+    fn bring_database(&self) {
+        database::copy_fixture("one-api.db", &self.database());
+    }
+
+    fn database(&self) -> PathBuf {
+        self.bench.path("one-api.db")
+    }
+
+    fn config(&self, channel: i64, gateway: &str) -> String {
+        format!(
+            "[gateway]\ndatabase = \"one-api.db\"\n{gateway}\n[[credential]]\nname = \"a\"\ntoken_url = \"{}\"\n\
+             client_id = \"a\"\nrefresh_token = {{ env = \"SEED\" }}\nchannels = [{channel}]\n",
+            self.endpoint.url()
+        )
+    }
+
+    fn start(&self, channel: i64, gateway: &str) -> Sidecar {
+        self.bench.write_config(&self.config(channel, gateway));
+        self.bench.start()
+    }
+
+    /// The newest access token that the endpoint gave out.
+    fn newest(&self) -> Option<String> {
+        self.endpoint.accepted_tokens().pop()
+    }
+
+    fn key(&self, channel: i64) -> String {
+        database::channel(&self.database(), channel).key
+    }
+
+    fn holds_newest(&self, channel: i64) -> bool {
+        self.newest().is_some_and(|newest| self.key(channel) == newest)
+    }
+
+    fn arrives(&self, channel: i64, agent: &Sidecar) {
+        assert!(eventually(SOON, || self.holds_newest(channel)), "{}", agent.output());
+    }
+
+    fn run_sql(&self, sql: &str) {
+        support::gateway::connect(&self.database()).execute_batch(sql).unwrap();
+    }
+
+    fn channel_state(&self) -> String {
+        let output = self.bench.run_command(&["status", "--json"]);
+        let status: Value = serde_json::from_str(&output.stdout).unwrap();
+        status["credentials"][0]["channels"][0]["state"].as_str().unwrap().to_owned()
+    }
+
+    /// Asserts that a key which was lost comes back by itself, without another request.
+    fn heals(&self, what: &str, agent: &Sidecar) {
+        let began = Instant::now();
+        assert!(eventually(HEALS_WITHIN, || self.holds_newest(1)), "{what}:\n{}", agent.output());
+        println!("{what}: healed after {} ms", began.elapsed().as_millis());
+        assert_eq!(self.endpoint.requests().len(), 1, "{what}: no refresh is spent on it");
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const NO_CACHE: &str = "cache_lag = \"0s\"";
+
+#[test]
+fn row_22_a_missing_database_is_waited_for_and_nothing_is_spent_or_made() {
+    let scene = Scene::new(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    let before = looks(Duration::from_millis(200), Duration::from_secs(2), || {
+        (scene.endpoint.requests().len(), scene.database().exists())
+    });
+    assert!(!before.is_empty() && before.iter().all(|seen| *seen == (0, false)), "{before:?}");
+    let said = agent.lines_with("is not there").len();
+    assert_eq!(said, 1, "said once:\n{}", agent.output());
+    scene.bring_database();
+    let began = Instant::now();
+    scene.arrives(1, &agent);
+    println!("row 22: files created = 0, delivered {} ms after the database came", began.elapsed().as_millis());
+    assert!(began.elapsed() < HEALS_WITHIN);
+    agent.stop();
+}
+
+#[test]
+fn row_23_tables_that_are_not_there_yet_are_waited_for() {
+    let scene = Scene::new(HOUR);
+    std::fs::write(scene.database(), b"").unwrap();
+    let agent = scene.start(1, NO_CACHE);
+    assert!(agent.wait_for_line("cannot be used now", SOON).is_some(), "{}", agent.output());
+    assert_eq!(scene.endpoint.requests().len(), 0);
+    std::fs::remove_file(scene.database()).unwrap();
+    scene.bring_database();
+    let began = Instant::now();
+    scene.arrives(1, &agent);
+    println!("row 23: first write after {} ms", began.elapsed().as_millis());
+    agent.stop();
+}
+
+#[test]
+fn row_25_a_database_that_is_replaced_by_rename_gets_its_key_again() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    let backup = scene.bench.path("backup.db");
+    database::copy_fixture("one-api.db", &backup);
+    std::fs::rename(&backup, scene.database()).unwrap();
+    scene.heals("row 25", &agent);
+    agent.stop();
+}
+
+#[test]
+fn row_26_a_database_that_is_restored_in_place_gets_its_key_again() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    scene.run_sql("UPDATE channels SET key = 'fixture-access-token-1' WHERE id = 1");
+    scene.heals("row 26", &agent);
+    agent.stop();
+}
+
+#[test]
+fn row_31_a_strangers_key_is_left_and_told_and_taken_over_when_the_config_says_so() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    scene.run_sql("UPDATE channels SET key = 'an-admins-own-key' WHERE id = 1");
+    assert!(agent.wait_for_line("foreign_key", SOON).is_some(), "{}", agent.output());
+    let keys = looks(Duration::from_millis(100), Duration::from_secs(2), || scene.key(1));
+    let clobbers = keys.iter().filter(|key| *key != "an-admins-own-key").count();
+    println!("row 31: clobbers = {clobbers} of {} looks", keys.len());
+    assert!(!keys.is_empty() && clobbers == 0);
+    assert_eq!(scene.channel_state(), "foreign");
+    assert_eq!(agent.lines_with("foreign_key").len(), 1, "told once:\n{}", agent.output());
+    scene.bench.rename_config(&scene.config(1, &format!("{NO_CACHE}\non_foreign_key = \"overwrite\"")));
+    scene.heals("taken over", &agent);
+    agent.stop();
+}
+
+#[test]
+fn rows_32_and_63_a_deleted_channel_is_told_of_and_its_successor_is_not_written() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(7, NO_CACHE);
+    scene.arrives(7, &agent);
+    scene.run_sql("DELETE FROM channels WHERE id = 7");
+    assert!(agent.wait_for_line("channel_missing", SOON).is_some(), "{}", agent.output());
+    scene.run_sql(
+        "INSERT INTO channels (id, type, key, status, name, created_time) VALUES (7, 50, 'theirs', 1, 'new', 99)",
+    );
+    let keys = looks(Duration::from_millis(100), Duration::from_secs(3), || scene.key(7));
+    let clobbers = keys.iter().filter(|key| *key != "theirs").count();
+    println!("row 63: clobbers = {clobbers} of {} looks", keys.len());
+    assert!(!keys.is_empty() && clobbers == 0);
+    assert_eq!(scene.channel_state(), "missing");
+    agent.stop();
+}
+
+#[test]
+fn row_33_a_channel_that_is_disabled_by_hand_stays_so_and_its_key_is_kept_current() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(3, NO_CACHE);
+    scene.arrives(3, &agent);
+    let statuses =
+        looks(Duration::from_millis(100), Duration::from_secs(2), || database::channel(&scene.database(), 3).status);
+    let flips = statuses.iter().filter(|status| **status != 2).count();
+    println!("row 33: flips = {flips} of {} looks", statuses.len());
+    assert!(!statuses.is_empty() && flips == 0);
+    assert_eq!(scene.channel_state(), "disabled_by_hand");
+    agent.stop();
+}
+
+#[test]
+fn row_34_a_channel_that_died_of_its_old_key_serves_again_at_once() {
+    let scene = Scene::with_database(HOUR);
+    let one_api = OneApi::open(&scene.database());
+    let upstream = |key: &str| scene.endpoint.is_valid(key);
+    assert_eq!(one_api.request("default", "gpt-4", upstream), Routed::NoChannel);
+    let agent = scene.start(4, NO_CACHE);
+    let began = Instant::now();
+    let serves = || one_api.request("default", "gpt-4", upstream) == Routed::Served(4);
+    assert!(eventually(SOON, serves), "{}", agent.output());
+    println!("row 34: live after {} ms", began.elapsed().as_millis());
+    agent.stop();
+}
+
+#[test]
+fn row_34_a_key_that_the_gateway_calls_dead_is_replaced_at_once() {
+    let scene = Scene::with_database(HOUR);
+    let one_api = OneApi::open(&scene.database());
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    let revoked = scene.key(1);
+    let upstream = |key: &str| key != revoked && scene.endpoint.is_valid(key);
+    // Within ten seconds of our write a disabled channel is put down to the key before it.
+    let settled = Instant::now() + Duration::from_secs(12);
+    assert!(eventually(SOON + SOON, || Instant::now() >= settled));
+    assert_eq!(one_api.request("default", "gpt-4o", upstream), Routed::Refused(1));
+    let began = Instant::now();
+    let serves = || one_api.request("default", "gpt-4o", upstream) == Routed::Served(1);
+    assert!(eventually(SOON, serves), "{}", agent.output());
+    let took = began.elapsed();
+    println!("row 34: first good answer {} ms after the first 401", took.as_millis());
+    assert!(took < Duration::from_secs(3) + Duration::from_secs(1), "{took:?}:\n{}", agent.output());
+    assert_eq!(scene.endpoint.requests().len(), 2, "one refresh for the dead key");
+    assert_eq!(scene.endpoint.reuse_count(), 0);
+    agent.stop();
+}
+
+#[test]
+fn row_36_a_key_of_ours_that_is_one_generation_old_is_written_again() {
+    let scene = Scene::with_database(Duration::from_secs(16));
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    let old = scene.key(1);
+    assert!(scene.endpoint.wait_for_requests(2, SOON), "{}", agent.output());
+    scene.arrives(1, &agent);
+    scene.run_sql(&format!("UPDATE channels SET key = '{old}' WHERE id = 1"));
+    let began = Instant::now();
+    assert!(eventually(HEALS_WITHIN, || scene.holds_newest(1)), "{}", agent.output());
+    println!("row 36: stale for {} ms", began.elapsed().as_millis());
+    assert_eq!(agent.lines_with("foreign_key").len(), 0, "{}", agent.output());
+    agent.stop();
+}
+
+#[test]
+fn row_37_a_stale_cache_that_disables_again_is_answered_until_the_lag_has_passed() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(4, "cache_lag = \"10s\"");
+    scene.arrives(4, &agent);
+    let one_api = OneApi::open(&scene.database());
+    for flip in 1..=3 {
+        one_api.disable(4);
+        let began = Instant::now();
+        let back = || database::channel(&scene.database(), 4).status == 1;
+        assert!(eventually(HEALS_WITHIN, back), "flip {flip}:\n{}", agent.output());
+        println!("row 37: flip {flip}, an outage of {} ms", began.elapsed().as_millis());
+    }
+    assert_eq!(scene.endpoint.requests().len(), 1, "no refresh is spent on a stale cache");
+    let models = |key: &str| scene.endpoint.is_valid(key);
+    assert_eq!(one_api.request("default", "gpt-4", models), Routed::Served(4), "its abilities are on again");
+    agent.stop();
+}
+
+#[test]
+fn row_59_a_database_with_a_second_name_is_refused_before_anything_is_spent() {
+    let scene = Scene::with_database(HOUR);
+    let second = scene.bench.path("second-name.db");
+    std::fs::hard_link(scene.database(), &second).unwrap();
+    let agent = scene.start(1, NO_CACHE);
+    assert!(agent.wait_for_line("cannot be used now", SOON).is_some(), "{}", agent.output());
+    assert_eq!((scene.endpoint.requests().len(), scene.key(1).as_str()), (0, "fixture-access-token-1"));
+    std::fs::remove_file(second).unwrap();
+    assert!(eventually(SOON + SOON, || scene.holds_newest(1)), "{}", agent.output());
+    agent.stop();
+}
