@@ -190,6 +190,26 @@ fn row_02_a_first_refresh_that_was_lost_is_asked_again_at_once() {
 }
 
 #[test]
+fn row_02_a_halt_that_nobody_heard_of_is_told_at_the_next_start() {
+    let mut scene = Scene::strict(Duration::from_secs(2), "");
+    scene.once();
+    scene.die_at("answer-read");
+    scene.at("after-vault-commit", "return");
+    let mut agent = scene.bench.spawn_run();
+    assert!(agent.wait_exit(SOON).is_some(), "it dies with the halt durable:\n{}", agent.output());
+    scene.bench.env("FAILPOINTS", "");
+    assert_eq!(scene.state(), "halted outcome_unknown");
+    assert!(!scene.told(HALTED), "{:?}", scene.titles());
+    for _ in 0..2 {
+        let agent = scene.start();
+        assert!(eventually(SOON, || scene.told(HALTED)), "{:?}", scene.titles());
+        agent.stop();
+    }
+    assert_eq!(scene.titles().iter().filter(|title| title.contains(HALTED)).count(), 1, "and told once");
+    assert_eq!(scene.sent().len(), 3);
+}
+
+#[test]
 fn row_02_whoever_says_halt_is_not_asked_for() {
     let mut scene = Scene::strict(LIFETIME, r#"on_lost_answer = "halt""#);
     scene.once();

@@ -148,3 +148,25 @@ fn row_08_killed_at_random() {
     assert_eq!(dead, named, "every family that died is named, and no other");
     assert_eq!((unreadable, known_spent), (0, 0));
 }
+
+#[test]
+fn row_08_killed_while_the_vault_is_made() {
+    const BIRTHS: u64 = 25;
+    let outcomes: Vec<Option<i32>> = (0..BIRTHS)
+        .map(|nth| {
+            let scene = Scene::strict(Duration::from_secs(3600), "");
+            let mut agent = scene.bench.spawn_run();
+            assert!(!eventually(Duration::from_millis(nth * 4), || !agent.is_running()), "{}", agent.output());
+            agent.kill();
+            let output = scene.bench.run_command(&["once"]);
+            let named = output.code == Some(4) && scene.state() == "halted outcome_unknown";
+            assert!(output.code == Some(0) && scene.is_delivered() || named, "killed after {} ms: {output:?}", nth * 4);
+            output.code
+        })
+        .collect();
+    let fine = outcomes.iter().filter(|code| **code == Some(0)).count();
+    println!(
+        "row 8: killed within {} ms of the first start: {fine} of {BIRTHS} went on, the rest is named",
+        BIRTHS * 4
+    );
+}
