@@ -444,6 +444,11 @@ impl Room {
         events: &mut Vec<Event>,
     ) -> Option<DeliveryOrder> {
         self.busy = false;
+        // What was ordered before the channels changed says nothing of those that are fed now.
+        if seen.as_ref().is_ok_and(|seen| seen.serial != self.serial) {
+            self.look_soon();
+            return None;
+        }
         self.looked = true;
         let seen = match seen {
             Ok(seen) => seen,
@@ -463,10 +468,6 @@ impl Room {
                 self.clear_trouble(now);
             }
             None => self.clear_trouble(now),
-        }
-        if seen.serial != self.serial {
-            self.look_soon();
-            return None;
         }
         if let Some(other) = self.same_as.clone() {
             for index in 0..self.targets.len() {
