@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often while a database is missing or not migrated yet, and while a late key is watched.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
 /// For how long only we may have written before people are told.
-const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
+pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
 
@@ -214,6 +214,7 @@ impl DeliveryOrder {
 impl Room {
     /// A room without channels yet.
     pub fn new(plan: Arc<GatewayPlan>, handle: GatewayHandle, adoptions: HashMap<i64, Adoption>) -> Self {
+        let only_ours_since = only_ours_since(&plan, adoptions.values());
         Self {
             plan,
             handle,
@@ -231,7 +232,7 @@ impl Room {
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
             same_as: None,
-            only_ours_since: None,
+            only_ours_since,
             told_unused: false,
         }
     }
@@ -294,6 +295,9 @@ impl Room {
             let target = &mut self.targets[*index];
             target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
             target.is_late = is_late;
+            if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
+                target.standing.state = ChannelState::Pending;
+            }
             self.dirty.insert(*index);
         }
     }
@@ -329,6 +333,7 @@ impl Room {
     pub fn adopt(&mut self, id: i64) -> Option<Vec<Change>> {
         let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
         let replaced = target.standing.reason == Some(ChannelReason::Replaced);
+        let holds_ours = matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand);
         self.look_soon();
         self.looked = false;
         if replaced {
@@ -339,7 +344,7 @@ impl Room {
         Some(match self.adoptions.get_mut(&id) {
             Some(adoption) => {
                 adoption.state.released = false;
-                adoption.state.take_over = true;
+                adoption.state.take_over = !holds_ours;
                 adoption.state.reenabled_at.clear();
                 vec![Change::Adoption(Box::new(adoption.clone()))]
             }
@@ -486,6 +491,15 @@ impl Room {
             if let Some(delivery) =
                 self.judge_target(index, record, &seen, kind, &mut taken, fingerprinter, now, events)
             {
+                // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
+                let Delivery { publication, adoption, .. } = &delivery;
+                self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
+                    state: AdoptionState {
+                        selected_by: adoption.state.selected_by.clone(),
+                        ..AdoptionState::default()
+                    },
+                    ..adoption.clone()
+                });
                 deliveries.push(delivery);
             }
         }
@@ -703,8 +717,9 @@ impl Room {
         }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
-        if known.is_none() {
+        if owner == Owner::Unadopted {
             // The displaced key is safe before it is displaced.
+            adoption.displaced = Some(view.key.clone());
             before.push(Change::Adoption(Box::new(adoption.clone())));
         }
         if is_new_key && target.fingerprinted.as_ref() != Some(&key) {
@@ -745,6 +760,7 @@ impl Room {
                         continue;
                     }
                     adoption.state.delivered_at = Some(now);
+                    adoption.state.only_ours_since = self.only_ours_since;
                     if published.reenabled || adoption.state.late {
                         self.watch_until = self.watch_until.max(now + self.lag() + LAG_MARGIN);
                     }
@@ -822,18 +838,21 @@ impl Room {
         } else if state == ChannelState::Missing {
             target.standing.status = None;
         }
-        let changed = target.standing.state != state || target.standing.reason != reason;
-        let was_trouble = trouble_topic(target.standing.state).is_some() || target.told_undelivered;
+        let state_before = target.standing.state;
+        let changed = state_before != state || target.standing.reason != reason;
+        let was_trouble =
+            trouble_topic(state_before, target.standing.reason.as_ref()).is_some() || target.told_undelivered;
         target.standing.state = state;
         target.standing.reason.clone_from(&reason);
-        if changed && let Some(topic) = trouble_topic(state) {
+        let topic = trouble_topic(state, reason.as_ref());
+        if changed && let Some(topic) = topic {
             let mut event = self.event(index, topic, now);
             event.reason = reason.map(Into::into);
             events.push(event);
         }
         match state {
             ChannelState::Pending => self.tell_undelivered(index, now, events),
-            ChannelState::Delivered | ChannelState::DisabledByHand => {
+            ChannelState::Delivered | ChannelState::DisabledByHand if topic.is_none() => {
                 let target = &mut self.targets[index];
                 target.pending_since = None;
                 target.told_undelivered = false;
@@ -867,6 +886,9 @@ impl Room {
         let Some((reason, _)) = &self.trouble else { return };
         let reason = reason.clone();
         let target = &mut self.targets[index];
+        if target.standing.state != ChannelState::Pending {
+            return;
+        }
         let since = *target.pending_since.get_or_insert(now);
         if !target.told_undelivered && now.since(since) >= UNDELIVERED_AFTER {
             target.told_undelivered = true;
@@ -887,6 +909,20 @@ impl Room {
     }
 }
 
+/// Since when nobody but us has written into a gateway's database, as far as that can be known: nobody has since our
+/// last delivery, and nobody had before it.
+pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &'a Adoption>) -> Option<Timestamp> {
+    /// The file's time is taken by the kernel's clock a moment after we took ours.
+    const SLACK: Duration = Duration::from_secs(2);
+    let last = adoptions.max_by_key(|adoption| adoption.state.delivered_at)?;
+    let written_at = |path: &std::path::Path| Timestamp::from(std::fs::metadata(path).ok()?.modified().ok()?).into();
+    let mut wal = plan.database.clone().into_os_string();
+    wal.push("-wal");
+    let written: Option<Timestamp> = [plan.database.as_path(), wal.as_ref()].into_iter().filter_map(written_at).max();
+    let ours = last.state.delivered_at? + SLACK;
+    last.state.only_ours_since.filter(|_| written.is_some_and(|written| written <= ours))
+}
+
 /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
 fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64> {
     match &target.select {
@@ -898,8 +934,11 @@ fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64
     }
 }
 
-fn trouble_topic(state: ChannelState) -> Option<Topic> {
+/// What is told of a channel that stands so.
+fn trouble_topic(state: ChannelState, reason: Option<&ChannelReason>) -> Option<Topic> {
     match state {
+        // It holds the right key, and the gateway keeps it off all the same.
+        _ if matches!(reason, Some(ChannelReason::DisabledForOtherReason { .. })) => Some(Topic::Flapping),
         ChannelState::Foreign => Some(Topic::ForeignKey),
         ChannelState::Missing => Some(Topic::ChannelMissing),
         ChannelState::Flapping => Some(Topic::Flapping),

@@ -19,7 +19,8 @@ impl Agent {
         let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (looked, lag) = (room.looked, room.lag());
-        if !looked {
+        // Which file it is can be seen as soon as there is one.
+        if seen.is_ok() && (!looked || room.trouble.is_some()) {
             room.same_as = same_as;
         }
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
