@@ -1,6 +1,6 @@
 //! The control socket: a Unix socket beside the vault, served by whoever holds its lock.
 //!
-//! The routes of [`server`], and those that act. Only the owner of the vault may connect (mode 600). It is bound and
+//! The routes of [`crate::telemetry::server`], and those that act. Only the owner of the vault may connect (mode 600). It is bound and
 //! connected to through the directory's descriptor: a socket's path ends at 107 bytes, a vault's need not.
 
 use std::ffi::OsString;
