@@ -442,7 +442,8 @@ impl Room {
         events: &mut Vec<Event>,
     ) -> Option<DeliveryOrder> {
         self.busy = false;
-        self.looked = true;
+        // A look that was ordered for other channels says nothing about these.
+        self.looked |= seen.as_ref().map_or(true, |seen| seen.serial == self.serial);
         let seen = match seen {
             Ok(seen) => seen,
             Err(GatewayError::Database(reason)) => {
