@@ -353,7 +353,7 @@ impl Store {
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
         let mut results = Vec::new();
-        for group in groups {
+        for group in groups.clone() {
             let savepoint = transaction.savepoint().map_err(named)?;
             let applied = group.changes.iter().try_for_each(|change| rows::apply(&savepoint, &self.seal, change));
             let result = match applied {
@@ -369,7 +369,7 @@ impl Store {
         }
         rows::set_meta(&transaction, COMMITS, &count.to_be_bytes()).map_err(named)?;
         transaction.commit().map_err(named)?;
-        failpoint!("after-mark" if groups.clone().flat_map(|group| &group.changes).any(
+        failpoint!("after-mark" if groups.flat_map(|group| &group.changes).any(
             |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
         ));
         self.count = count;
