@@ -85,7 +85,9 @@ fn uncertain_until_asked_once(scene: &Scene, what: &str) -> (Sidecar, Duration) 
     let told = started.elapsed();
     let mut seen = Vec::new();
     eventually(SOON, || {
-        seen.push((scene.endpoint.requests().len() > requests, scene.key() == key && scene.serves()));
+        // In this order: what is asked while we look does not count against the time before.
+        let serves = scene.key() == key && scene.serves();
+        seen.push((scene.endpoint.requests().len() > requests, serves));
         seen.last().is_some_and(|(asked, _)| *asked)
     });
     let serving = seen.iter().take_while(|(asked, _)| !asked);

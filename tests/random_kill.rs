@@ -151,22 +151,26 @@ fn row_08_killed_at_random() {
 
 #[test]
 fn row_08_killed_while_the_vault_is_made() {
-    const BIRTHS: u64 = 25;
+    const BIRTHS: u32 = 50;
+    const APART: Duration = Duration::from_micros(1200);
     let outcomes: Vec<Option<i32>> = (0..BIRTHS)
         .map(|nth| {
             let scene = Scene::strict(Duration::from_secs(3600), "");
             let mut agent = scene.bench.spawn_run();
-            assert!(!eventually(Duration::from_millis(nth * 4), || !agent.is_running()), "{}", agent.output());
+            let life = APART * nth;
+            std::thread::sleep(life);
             agent.kill();
+            let left = std::fs::read_dir(scene.bench.path("one-api-sidecar")).map_or(0, Iterator::count);
             let output = scene.bench.run_command(&["once"]);
-            let named = output.code == Some(4) && scene.state() == "halted outcome_unknown";
-            assert!(output.code == Some(0) && scene.is_delivered() || named, "killed after {} ms: {output:?}", nth * 4);
+            let named = ["uncertain", "halted outcome_unknown"].contains(&scene.state().as_str());
+            let is_well = output.code == Some(0) && scene.is_delivered() || named;
+            assert!(is_well, "killed after {life:?} with {left} files: {output:?}");
             output.code
         })
         .collect();
     let fine = outcomes.iter().filter(|code| **code == Some(0)).count();
     println!(
-        "row 8: killed within {} ms of the first start: {fine} of {BIRTHS} went on, the rest is named",
-        BIRTHS * 4
+        "row 8: killed within {:?} of the first start: {fine} of {BIRTHS} go on, the rest is named",
+        APART * BIRTHS
     );
 }

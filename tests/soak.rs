@@ -155,7 +155,7 @@ fn row_58_soak() {
     let mut memory = Vec::new();
     let mut locked = None;
     let mut soon = |least: u64, most: u64| Instant::now() + Duration::from_millis(random.u64(least..most));
-    while start.elapsed() < length {
+    support::looks(LOOK_EVERY, length, || {
         let now = Instant::now();
         if now >= kill_at && start.elapsed() < kills_until {
             kills += 1;
@@ -198,8 +198,7 @@ fn row_58_soak() {
             tally.calm += calm;
             tally.calm_valid += calm * valid;
         }
-        std::thread::sleep(LOOK_EVERY);
-    }
+    });
     if let Some(locked) = locked {
         locked.join().unwrap();
     }

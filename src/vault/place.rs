@@ -44,9 +44,10 @@ pub fn stands(path: &Path) -> Result<bool, VaultError> {
     if metadata.len() == 0 { absent(path).map(|()| false) } else { Ok(true) }
 }
 
-/// No vault where there was one is a loss, not a beginning: its seeds are spent.
+/// No vault where there was one is a loss, not a beginning: its seeds are spent. A rollback journal is no sign of one:
+/// SQLite uses it once, while the vault is made, and a kill may leave it.
 fn absent(path: &Path) -> Result<(), VaultError> {
-    if commits::any(path) || has_log(path) { Err(gone(path)) } else { Ok(()) }
+    if commits::any(path) || is_filled(path, "-wal") { Err(gone(path)) } else { Ok(()) }
 }
 
 /// There was a vault.
@@ -56,10 +57,11 @@ pub(super) fn gone(path: &Path) -> VaultError {
 
 /// Whether a log lies beside the vault whose content is not in it yet.
 pub(super) fn has_log(path: &Path) -> bool {
-    ["-wal", "-journal"].iter().any(|suffix| {
-        let log = std::fs::metadata(with_suffix(path, suffix));
-        log.is_ok_and(|log| log.len() > 0)
-    })
+    ["-wal", "-journal"].iter().any(|suffix| is_filled(path, suffix))
+}
+
+fn is_filled(path: &Path, suffix: &str) -> bool {
+    std::fs::metadata(with_suffix(path, suffix)).is_ok_and(|log| log.len() > 0)
 }
 
 /// The path with something after its file name.
