@@ -287,6 +287,7 @@ impl Agent {
             time: now,
             agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
             credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
+            orphans: status::orphans(&self.plan, self.records.values()),
         }
     }
 }
