@@ -173,6 +173,13 @@ pub enum ConfigReason {
     TimeoutOrder,
     /// `backoff.min` must not exceed `backoff.max`.
     BackoffOrder,
+    /// A preset whose customers have a token endpoint each.
+    OwnTokenUrl {
+        /// The preset.
+        preset: String,
+        /// The form of the address.
+        form: String,
+    },
     /// A field that only makes sense with another.
     Needs {
         /// The field that is set.
@@ -277,6 +284,11 @@ pub enum TokenReason {
         host: String,
         /// The system's words.
         error: String,
+    },
+    /// No request could be made of what is configured (a key, a certificate, a header); nothing was sent.
+    NotMade {
+        /// What is wrong, without any value.
+        detail: String,
     },
     /// The certificate was not accepted; nothing was sent.
     Certificate {

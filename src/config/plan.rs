@@ -16,6 +16,7 @@ use crate::config::template::Template;
 use crate::config::{diff, resolve};
 use crate::finding::Severity;
 use crate::notify::services::Service;
+use crate::oauth::presets::Preset;
 use crate::reason::Language;
 use crate::secret::{SecretSource, TextOrSecret};
 use crate::shape::Problem;
@@ -149,6 +150,8 @@ pub struct AgentPlan {
 pub struct CredentialPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// The provider it was filled from.
+    pub preset: Option<&'static Preset>,
     /// Whether it is refreshed at all.
     pub enabled: bool,
     /// How a new access token is had.
@@ -169,6 +172,19 @@ pub struct CredentialPlan {
     pub on_lost_answer: OnLostAnswer,
     /// The bounds of the backoff.
     pub backoff: Backoff,
+    /// Where the first refresh token is had.
+    pub login: LoginPlan,
+}
+
+/// Where `login` goes: what is not written here the issuer's metadata says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoginPlan {
+    /// The issuer (OpenID Connect Discovery 1.0, RFC 8414).
+    pub issuer: Option<Url>,
+    /// Where the browser is sent (RFC 6749 §3.1).
+    pub authorization_endpoint: Option<Url>,
+    /// Where a device code is had (RFC 8628 §3.1).
+    pub device_authorization_endpoint: Option<Url>,
 }
 
 /// How a new access token is had.
@@ -181,6 +197,37 @@ pub enum Grant {
     },
     /// With the client's own credentials (RFC 6749 §4.4).
     ClientCredentials,
+    /// With an assertion that is signed anew for each request (RFC 7523 §2.1).
+    JwtBearer(Box<Assertion>),
+}
+
+/// What is signed, and with what (RFC 7523 §3). What is not written here a service-account file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// The private key: PEM, or a service-account JSON.
+    pub key: SecretSource,
+    /// The `iss` claim.
+    pub issuer: Option<String>,
+    /// The `sub` claim; `None` is the issuer.
+    pub subject: Option<String>,
+    /// The `aud` claim; `None` is the token endpoint.
+    pub audience: Option<String>,
+    /// The `kid` of the header.
+    pub key_id: Option<String>,
+    /// How it is signed.
+    pub algorithm: Algorithm,
+}
+
+/// The signature of an assertion (RFC 7518 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[default]
+    #[schemars(rename = "RS256")]
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    #[schemars(rename = "ES256")]
+    Es256,
 }
 
 impl Grant {
@@ -189,6 +236,7 @@ impl Grant {
         match self {
             Self::RefreshToken { .. } => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
     }
 }

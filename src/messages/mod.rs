@@ -122,6 +122,8 @@ pub struct Words {
     pub would_not_work: &'static str,
     /// A credential's plan in `check`; fields host, channels, lead, lag, retries.
     pub plan: &'static str,
+    /// Below it, where a preset filled it; fields preset, fields.
+    pub preset: &'static str,
 }
 
 /// Column titles of `status`.

@@ -48,6 +48,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         BadKey,
         TimeoutOrder,
         BackoffOrder,
+        OwnTokenUrl { preset: "auth0", form: "https://TENANT.auth0.com/oauth/token" },
         Needs { field: "service", other: "keyring" },
         Conflicts { field: "api", other: "database" },
         NotYet { what: "`jwt_bearer`" },
@@ -70,6 +71,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ));
     reasons.extend(samples!(TokenReason:
         NotSent { host: "auth.example", error: error },
+        NotMade { detail: "the key is no PEM" },
         Certificate { host: "auth.example", error: error },
         AnswerLost { host: "auth.example", error: error },
         DiedInFlight { at: at },

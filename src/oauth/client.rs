@@ -26,16 +26,16 @@ pub async fn refresh(
     values: &Values,
 ) -> Outcome {
     let host = plan.endpoint.host();
-    let not_sent = |error: String| Outcome::NotSent(TokenReason::NotSent { host: host.clone(), error });
-    let request = match request::request(plan, refresh_token, values) {
-        Ok(request) => request,
-        Err(error) => return not_sent(error.to_string()),
-    };
+    let not_made = |error: &dyn std::error::Error| Outcome::NotSent(TokenReason::NotMade { detail: error.to_string() });
     let client = match clients.get(&plan.endpoint.transport, values) {
         Ok(client) => client,
-        Err(error) => return not_sent(error.to_string()),
+        Err(error) => return not_made(&error),
     };
     let sent_at = clock.now();
+    let request = match request::request(plan, refresh_token, values, sent_at) {
+        Ok(request) => request,
+        Err(error) => return not_made(&error),
+    };
     match send(&client, request, plan).await {
         Ok(mut response) => {
             response.sent_at = sent_at;
@@ -45,7 +45,7 @@ pub async fn refresh(
         }
         Err(error) if error.is_connect() || error.is_builder() => match certificate_trouble(&error) {
             Some(error) => Outcome::NotSent(TokenReason::Certificate { host, error }),
-            None => not_sent(plain(error)),
+            None => Outcome::NotSent(TokenReason::NotSent { host, error: plain(error) }),
         },
         Err(error) => Outcome::Unknown(TokenReason::AnswerLost { host, error: plain(error) }),
     }

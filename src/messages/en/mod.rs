@@ -51,6 +51,7 @@ pub(super) const WORDS: Words = Words {
     would_work: "It would work.",
     would_not_work: "It would not work yet.",
     plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
+    preset: "preset {preset} fills what is not written: {fields}",
 };
 
 /// A reason in words.

@@ -51,6 +51,7 @@ pub(super) const WORDS: Words = Words {
     would_work: "可以正常工作。",
     would_not_work: "目前还不能正常工作。",
     plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
+    preset: "预设 {preset} 补上没有写的字段：{fields}",
 };
 
 /// A reason in words.
