@@ -6,6 +6,8 @@ pub mod database;
 pub mod endpoint;
 pub mod gateway;
 pub mod process;
+pub mod proxy;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 
