@@ -148,6 +148,11 @@ impl Sidecar {
         self.stdout.text() + &self.stderr.text()
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()

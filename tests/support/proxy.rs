@@ -16,7 +16,18 @@ pub fn listen<F>(serve: impl Fn(TcpStream) -> F + Send + 'static) -> (SocketAddr
 where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listen_at(SocketAddr::from(([127, 0, 0, 1], 0)), serve)
+}
+
+/// [`listen`] at this address.
+pub fn listen_at<F>(
+    at: SocketAddr,
+    serve: impl Fn(TcpStream) -> F + Send + 'static,
+) -> (SocketAddr, oneshot::Sender<()>)
+where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let listener = std::net::TcpListener::bind(at).unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
