@@ -6,6 +6,9 @@ mod channels;
 mod check;
 mod demo;
 mod doctor;
+mod hand_over;
+mod import;
+mod login;
 mod once;
 mod place;
 mod run;
@@ -72,6 +75,10 @@ enum Command {
     Status(status::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
+    /// The first refresh token of a credential, by a code on another device or by a browser
+    Login(login::Options),
+    /// Refresh tokens out of files that other tools keep
+    Import(import::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
     /// The main job on an embedded token endpoint and gateway database; needs no files
@@ -99,6 +106,8 @@ impl Arguments {
             Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
+            Command::Login(options) => login::run(&place, &options),
+            Command::Import(options) => import::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Demo(options) => demo::run(&options),
             Command::Schema => {

@@ -4,12 +4,13 @@
 //! changed between two plans. Pure.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderName;
-use url::Url;
+use url::{Host, Url};
 
 use crate::config::file::Config;
 use crate::config::template::Template;
@@ -273,13 +274,28 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Host and port, for bounds and messages; never the path or query.
+    /// Its host, for bounds and messages.
     pub fn host(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+        host(&self.url)
+    }
+}
+
+/// Host and port of an address; never the path or query, which may hold a secret.
+pub fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Whether an address is on this machine: 127.0.0.0/8, ::1 and localhost.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
+        Some(Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
+        Some(Host::Domain(domain)) => domain == "localhost",
+        None => false,
     }
 }
 

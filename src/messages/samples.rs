@@ -1,8 +1,8 @@
 //! A sample of every reason there is, for tests. A variant without a sample does not compile.
 
 use crate::reason::{
-    AgentReason, ChannelReason, ConfigReason, GatewayReason, NotifierReason, Reason, SecretReason, TokenReason,
-    VaultReason,
+    AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
+    TokenReason, VaultReason,
 };
 use crate::time::Timestamp;
 
@@ -91,6 +91,22 @@ pub(crate) fn reasons() -> Vec<Reason> {
         ShortLived { lifetime_seconds: 600_u64, lag_seconds: 600_u64 },
         Crashed,
     ));
+    reasons.extend(samples!(LoginReason:
+        NoneNeeded { grant: "client_credentials" },
+        NoEndpoint { fields: names() },
+        Unusable { host: "auth.example", status: 400_u16, code: "invalid_scope".to_owned() },
+        OtherIssuer { host: "auth.example" },
+        NoPort { address: "127.0.0.1:7171", error: error },
+        NotOurs,
+        Denied,
+        TimedOut,
+        Refused { code: "invalid_scope".to_owned() },
+        NoRefreshToken,
+        FileUnreadable { path: "auth.json", error: error },
+        UnknownFormat { known: names() },
+        NothingThere { field: "refresh_token", pointer: "/a/b" },
+        OtherClient { wanted: "app", found: "other" },
+    ));
     reasons.extend(samples!(VaultReason:
         Directory { path: "/data/vault", error: error },
         Owned { holder: "run, pid 7" },
@@ -169,6 +185,8 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         TokenReason::Busy { status: 503, until: None }.into(),
         TokenReason::UnknownError { status: 404, code: None }.into(),
         TokenReason::OutcomeUnknown { lost_at: at, code: None }.into(),
+        LoginReason::Unusable { host: "auth.example".into(), status: 200, code: None }.into(),
+        LoginReason::Refused { code: None }.into(),
         VaultReason::WrongKey { configured: false }.into(),
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
         NotifierReason::Refused { status: 500, code: None, words: None }.into(),

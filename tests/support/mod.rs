@@ -5,6 +5,7 @@
 pub mod database;
 pub mod endpoint;
 pub mod gateway;
+pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod tls;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -96,6 +96,17 @@ impl Bench {
         let exit = sidecar.wait_exit(Duration::from_secs(60));
         let exit = exit.unwrap_or_else(|| panic!("{arguments:?} did not end:\n{}", sidecar.output()));
         Output { code: exit.code(), stdout: sidecar.stdout.text(), stderr: sidecar.stderr.text() }
+    }
+
+    /// Starts a command that goes on beside the test; what it reads comes by the pipe.
+    pub fn spawn_command(&self, arguments: &[&str]) -> (Sidecar, ChildStdin) {
+        let mut command = self.command(arguments);
+        let mut sidecar = {
+            command.stdin(Stdio::piped());
+            Sidecar::spawn(command)
+        };
+        let stdin = sidecar.child.stdin.take().expect("stdin is piped");
+        (sidecar, stdin)
     }
 
     /// Starts the agent.
