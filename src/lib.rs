@@ -37,6 +37,7 @@ pub mod failpoint;
 pub mod finding;
 pub mod gateway;
 pub mod messages;
+pub mod mounts;
 pub mod notify;
 pub mod oauth;
 pub mod reason;

@@ -711,6 +711,11 @@ pub enum AgentReason {
         /// The nearest known name.
         nearest: Option<String>,
     },
+    /// A channel that no credential of the config feeds.
+    NoSuchChannel {
+        /// As it was named.
+        channel: String,
+    },
     /// Somebody holds the vault and does not answer.
     Silent {
         /// Who, as the lock file says.

@@ -5,6 +5,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use support::endpoint::{Action, Options};
 use support::process::Sidecar;
 use support::scene::{NAME, Scene};
@@ -169,6 +170,9 @@ fn row_62_removed_and_added_again() {
     scene.set_seed("seed-other", &other);
     scene.write(&[scene.other()]);
     scene.once();
+    let status = scene.bench.run_command(&["status", "--json"]);
+    let status: Value = serde_json::from_str(&status.stdout).unwrap();
+    assert_eq!(status["orphans"], serde_json::json!([NAME]), "its record is kept and shown");
     scene.write(&[scene.other(), scene.kept_as(NAME, NAME)]);
     scene.once();
     assert_eq!(scene.sent().len(), 2, "no HTTP because of coming back");

@@ -169,6 +169,32 @@ fn row_31_a_strangers_key_is_left_and_told_and_taken_over_when_the_config_says_s
 }
 
 #[test]
+fn row_31_a_person_takes_a_strangers_key_over_and_gives_the_channel_back() {
+    let scene = Scene::with_database(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    scene.run_sql("UPDATE channels SET key = 'an-admins-own-key' WHERE id = 1");
+    assert!(agent.wait_for_line("foreign_key", SOON).is_some(), "{}", agent.output());
+    let adopted = scene.bench.run_command(&["adopt", "1"]);
+    assert_eq!(adopted.code, Some(0), "{}{}\n{}", adopted.stdout, adopted.stderr, agent.output());
+    assert!(scene.holds_newest(1), "the key is there when the command has ended");
+    let released = scene.bench.run_command(&["release", "1"]);
+    assert_eq!(released.code, Some(0), "{}{}\n{}", released.stdout, released.stderr, agent.output());
+    assert!(eventually(SOON, || scene.key(1) == "an-admins-own-key"), "{}", agent.output());
+    let keys = looks(Duration::from_millis(100), Duration::from_secs(2), || scene.key(1));
+    assert!(!keys.is_empty() && keys.iter().all(|key| key == "an-admins-own-key"), "left alone since");
+    assert_eq!(scene.endpoint.requests().len(), 1, "no refresh is spent on it");
+    agent.stop();
+    // Durably, and without an agent too.
+    assert_eq!(scene.channel_state(), "released");
+    let adopted = scene.bench.run_command(&["adopt", "1"]);
+    assert_eq!(adopted.code, Some(0), "{}{}", adopted.stdout, adopted.stderr);
+    assert!(scene.holds_newest(1));
+    let unknown = scene.bench.run_command(&["adopt", "77"]);
+    assert_eq!(unknown.code, Some(1), "{}{}", unknown.stdout, unknown.stderr);
+}
+
+#[test]
 fn rows_32_and_63_a_deleted_channel_is_told_of_and_its_successor_is_not_written() {
     let scene = Scene::with_database(HOUR);
     let agent = scene.start(7, NO_CACHE);

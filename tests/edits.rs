@@ -187,6 +187,27 @@ fn a_credential_removed_and_added_again_is_not_refreshed_because_of_it() {
     assert_eq!(scene.endpoint.reuse_count(), 0);
 }
 
+#[test]
+fn row_52_a_file_that_is_mounted_alone_is_warned_of_and_edits_in_place_arrive() {
+    let mut scene = Scene::new();
+    scene.bench.write_config(&scene.config_of_a());
+    let (here, host) = (scene.bench.config().display().to_string(), scene.bench.path("on-the-host.toml"));
+    std::fs::write(&host, scene.config_of_a()).unwrap();
+    let script = format!("mount --bind {} {here} && exec \"$0\" \"$@\"", host.display());
+    let possible = Command::new("unshare").args(["-Urm", "sh", "-c", &script, "true"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return println!("skipped: no mount namespace can be had here");
+    }
+    scene.bench.wrap(["unshare", "-Urm", "sh", "-c", &script]);
+    let mut agent = scene.start();
+    assert_eq!(agent.lines_with("mounted as a single file").len(), 1, "{}", agent.output());
+    std::fs::write(&host, scene.config_of_both()).unwrap();
+    let edited = Instant::now();
+    // The edit raises no event where the file is mounted; the poll would see it, and SIGHUP asks for it now.
+    agent.hangup();
+    scene.assert_applied(agent, edited, A_SECOND);
+}
+
 /// Starts the program where no inotify instance can be had; false where that cannot be arranged.
 fn without_inotify(bench: &mut Bench) -> bool {
     let script = r#"echo 0 > /proc/sys/user/max_inotify_instances && exec "$0" "$@""#;

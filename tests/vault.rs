@@ -91,7 +91,7 @@ channels       = [1]
     /// Every file of the vault's folder with what is in it, but the lock.
     fn files(&self) -> Vec<(OsString, Vec<u8>)> {
         let all = std::fs::read_dir(self.bench.path("vault")).unwrap().map(|entry| entry.unwrap());
-        let all = all.filter(|entry| entry.file_name() != "vault.lock");
+        let all = all.filter(|entry| entry.file_name() != "vault.lock" && entry.file_type().unwrap().is_file());
         let mut files: Vec<_> = all.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect();
         files.sort();
         files

@@ -34,6 +34,17 @@ pub struct Retry {
     pub name: String,
 }
 
+/// A channel that a person takes over, or gives back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The gateway's name.
+    pub gateway: String,
+    /// `channels.id`.
+    pub channel: i64,
+    /// Whether it gets the key back that it had before; else it gets ours, whatever it holds.
+    pub give_back: bool,
+}
+
 type Answer<T> = oneshot::Sender<T>;
 
 /// A question to the loop, and where its answer goes. A dropped answer means that the agent is ending.
@@ -46,6 +57,8 @@ pub enum Request {
     Once(Once, Answer<Result<Status, Reason>>),
     /// Try this one again; answered at once.
     Retry(Retry, Answer<Result<Status, Reason>>),
+    /// Take this channel over, or give it back; answered when that is done, or cannot be.
+    Handover(Handover, Answer<Result<Status, Reason>>),
 }
 
 /// The way to ask; cheap to clone. Answers `None` when the agent is ending.
@@ -61,6 +74,11 @@ impl Line {
     /// Tries a credential again.
     pub async fn retry(&self, order: Retry) -> Option<Result<Status, Reason>> {
         self.ask(|answer| Request::Retry(order, answer)).await
+    }
+
+    /// Takes a channel over or gives it back.
+    pub async fn hand_over(&self, order: Handover) -> Option<Result<Status, Reason>> {
+        self.ask(|answer| Request::Handover(order, answer)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
@@ -149,6 +167,26 @@ impl Agent {
         }
     }
 
+    /// Takes a channel over or gives it back. What follows is a pass over its credential that refreshes nothing.
+    pub fn hand_over(&mut self, order: &Handover, answer: Answer<Result<Status, Reason>>) {
+        let Handover { gateway, channel, give_back } = order;
+        let done = self.rooms.get_mut(gateway.as_str()).and_then(|room| {
+            let target = room.targets.iter().find(|target| target.standing.id == Some(*channel))?;
+            let (credential, record) = (target.credential.to_string(), target.record);
+            let notes = if *give_back { room.release(*channel) } else { room.adopt(*channel) }?;
+            Some((credential, record, notes))
+        });
+        let Some((credential, record, notes)) = done else {
+            let reason = AgentReason::NoSuchChannel { channel: format!("{gateway}/{channel}") };
+            // Nobody waits any more: nothing to tell.
+            let _ = answer.send(Err(reason.into()));
+            return;
+        };
+        tracing::info!(%credential, %gateway, channel, give_back, "asked to hand a channel over");
+        self.shared.vault.commit_soon(notes);
+        self.passes.0.push(Pass { names: vec![credential], tried: [record].into(), left: None, answer });
+    }
+
     /// Answers the passes that are over.
     pub(super) fn answer_passes(&mut self) {
         let mut passes = std::mem::take(&mut self.passes);
@@ -199,7 +237,8 @@ impl Agent {
             Request::Pulse(answer) => drop(answer.send(self.pulse())),
             Request::Status(answer) => drop(answer.send(self.status())),
             // Nothing new starts: the answer is dropped, and whoever asks may soon have the lock.
-            Request::Once(..) | Request::Retry(..) if self.stopping => {}
+            Request::Once(..) | Request::Retry(..) | Request::Handover(..) if self.stopping => {}
+            Request::Handover(order, answer) => self.hand_over(&order, answer),
             Request::Once(order, answer) => self.begin(order, answer),
             Request::Retry(order, answer) => drop(answer.send(self.retry(&order.name))),
         }
@@ -248,6 +287,7 @@ impl Agent {
             time: now,
             agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
             credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
+            orphans: status::orphans(&self.plan, self.records.values()),
         }
     }
 }

@@ -18,8 +18,9 @@ impl Agent {
         let mut events = Vec::new();
         let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
-        let (first, lag) = (!room.looked, room.lag());
-        if first {
+        let (looked, lag) = (room.looked, room.lag());
+        // Which file it is can be seen as soon as there is one.
+        if seen.is_ok() && (!looked || room.trouble.is_some()) {
             room.same_as = same_as;
         }
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
@@ -33,6 +34,7 @@ impl Agent {
             });
         }
         let wishes = std::mem::take(&mut room.wishes);
+        let first = !looked && room.looked;
         let lag_changed = room.lag() != lag;
         let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
         let news: Vec<RecordId> = waited

@@ -1,6 +1,6 @@
 //! The control socket: a Unix socket beside the vault, served by whoever holds its lock.
 //!
-//! The routes of [`server`], and those that act. Only the owner of the vault may connect (mode 600). It is bound and
+//! The routes of [`crate::telemetry::server`], and those that act. Only the owner of the vault may connect (mode 600). It is bound and
 //! connected to through the directory's descriptor: a socket's path ends at 107 bytes, a vault's need not.
 
 use std::ffi::OsString;
@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, fchmod, open, unlinkat};
 use rustix::io::Errno;
 use tokio::net::{UnixSocket, UnixStream};
 
-use crate::agent::control::{Line, Once, Retry};
+use crate::agent::control::{Handover, Line, Once, Retry};
 use crate::reason::Reason;
 use crate::telemetry::server::{Serving, read_only};
 use crate::telemetry::status::Status;
@@ -99,7 +99,11 @@ pub async fn connect(vault: &Path) -> std::io::Result<UnixStream> {
 }
 
 fn router(line: Line) -> Router {
-    let acting = Router::new().route("/once", post(once)).route("/retry", post(retry)).with_state(line.clone());
+    let acting = Router::new()
+        .route("/once", post(once))
+        .route("/retry", post(retry))
+        .route("/handover", post(hand_over))
+        .with_state(line.clone());
     read_only(line).merge(acting)
 }
 
@@ -109,6 +113,10 @@ async fn once(State(line): State<Line>, Json(order): Json<Once>) -> Response {
 
 async fn retry(State(line): State<Line>, Json(order): Json<Retry>) -> Response {
     answer(line.retry(order).await)
+}
+
+async fn hand_over(State(line): State<Line>, Json(order): Json<Handover>) -> Response {
+    answer(line.hand_over(order).await)
 }
 
 fn answer(answer: Option<Result<Status, Reason>>) -> Response {

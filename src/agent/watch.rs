@@ -12,6 +12,8 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use crate::config::plan::{Plan, Surroundings};
+use crate::finding::Severity;
+use crate::mounts::is_mounted_alone;
 use crate::reason::{AgentReason, ConfigReason};
 use crate::shape::Problem;
 
@@ -175,5 +177,13 @@ pub fn load(path: &Path, text: &str) -> Result<(Plan, Vec<Problem>), Vec<Problem
         env: &|name| std::env::var(name).ok(),
         mode: std::fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o777),
     };
-    Plan::read(text, &surroundings)
+    let mut read = Plan::read(text, &surroundings);
+    if is_mounted_alone(path) {
+        let (severity, reason) = (Severity::Warning, ConfigReason::SingleFileMount);
+        let problem = Problem { severity, field: String::new(), span: None, line_is_safe: false, reason };
+        match &mut read {
+            Ok((_, problems)) | Err(problems) => problems.push(problem),
+        }
+    }
+    read
 }

@@ -34,6 +34,8 @@ pub struct AdoptionState {
     pub generation: u64,
     /// The name by which the config named the channel when it was adopted: the id counts from then on.
     pub selected_by: Option<String>,
+    /// Since when nobody but us had written into the gateway's database, when the key was delivered.
+    pub only_ours_since: Option<Timestamp>,
     /// Given back: left alone until adopted again.
     pub released: bool,
     /// A person asked to take it over: whatever key it holds is replaced once.
@@ -76,6 +78,9 @@ pub fn owner(view: &ChannelView, adoption: Option<&Adoption>, wanted: Option<&Se
         Owner::Current
     } else if seen {
         Owner::Ours
+    } else if adoption.state.delivered_at.is_none() {
+        // Nothing of ours ever arrived there.
+        Owner::Unadopted
     } else if adoption.displaced.as_ref() == Some(&view.key) {
         Owner::Displaced
     } else {

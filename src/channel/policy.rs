@@ -171,8 +171,21 @@ fn reenable(adoption: Option<&Adoption>, generation: u64, lag: Duration, now: Ti
 ///
 /// Source: new-api stores `status_code=401, …` or the upstream's words (`other_info.status_reason`).
 fn is_about_the_key(reason: Option<&str>) -> bool {
-    const WORDS: [&str; 9] =
-        ["401", "403", "unauthorized", "authenticat", "token", "api key", "api_key", "expired", "credential"];
+    const WORDS: [&str; 13] = [
+        "status_code=401",
+        "unauthorized",
+        "unauthenticated",
+        "authentication",
+        "api key",
+        "api_key",
+        "access token",
+        "invalid token",
+        "invalid_token",
+        "token is expired",
+        "token expired",
+        "token has expired",
+        "credential",
+    ];
     let Some(reason) = reason.filter(|reason| !reason.trim().is_empty()) else {
         return true;
     };
@@ -227,6 +240,7 @@ mod tests {
             record: RecordId(1),
             displaced: Some(Secret::new("before")),
             state: AdoptionState {
+                delivered_at: Some(Timestamp::from_seconds(written)),
                 key_written_at: Some(Timestamp::from_seconds(written)),
                 reenabled_at: reenabled.iter().map(|at| Timestamp::from_seconds(*at)).collect(),
                 ..AdoptionState::default()
@@ -327,15 +341,12 @@ mod tests {
     fn a_reason_that_is_not_the_key_leaves_the_channel_alone() {
         let plan = gateway(OnForeignKey::Report, true);
         let mut disabled = view(3, "new");
-        disabled.status_reason = Some("balance too low".into());
-        let decision = decided(&plan, Some(&adoption(NOW, &[])), Some(&disabled), false);
-        assert!(
-            matches!(
-                decision,
-                ChannelDecision::Report(ChannelState::Delivered, ChannelReason::DisabledForOtherReason { .. })
-            ),
-            "{decision:?}"
-        );
+        for words in ["balance too low", "status_code=429, limit of tokens per min reached in request 401403"] {
+            disabled.status_reason = Some(words.into());
+            let decision = decided(&plan, Some(&adoption(NOW, &[])), Some(&disabled), false);
+            let reason = ChannelReason::DisabledForOtherReason { words: words.into() };
+            assert_eq!(decision, ChannelDecision::Report(ChannelState::Delivered, reason));
+        }
         disabled.status_reason = Some("status_code=401, Provided authentication token is expired.".into());
         let decision = decided(&plan, Some(&adoption(NOW, &[])), Some(&disabled), false);
         assert_eq!(decision, ChannelDecision::Reenable);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use clap::Args;
 use serde::Serialize;
 
+use crate::agent::deliver::{UNUSED_AFTER, only_ours_since};
 use crate::cli::place::render;
 use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
@@ -16,9 +17,10 @@ use crate::gateway::Gateway;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::messages;
 use crate::oauth::request;
-use crate::reason::VaultReason;
+use crate::reason::{GatewayReason, VaultReason};
 use crate::secret::SecretSource;
-use crate::vault::{self, Vault};
+use crate::time::{Clock, SystemClock};
+use crate::vault::{self, Contents, Vault};
 use crate::{agent, secrets};
 
 /// What `doctor` takes.
@@ -103,11 +105,21 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
     };
     let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
     match seen {
+        Ok((_, contents)) => findings.extend(plan.gateways.iter().filter_map(|gateway| unused(gateway, &contents))),
         // It is made at the first start.
-        Ok(_) | Err(vault::VaultError(VaultReason::Missing { .. })) => {}
+        Err(vault::VaultError(VaultReason::Missing { .. })) => {}
         Err(error) => findings.push(Finding::error("vault", error.0)),
     }
     findings
+}
+
+/// A database that for a day nobody but us has written to.
+fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
+    let here = contents.adoptions.iter().filter(|adoption| *adoption.gateway == *gateway.name);
+    let since = only_ours_since(gateway, here)?;
+    let reason = GatewayReason::Unused { path: gateway.database.display().to_string() };
+    (SystemClock.now().since(since) >= UNUSED_AFTER)
+        .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
 }
 
 fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {

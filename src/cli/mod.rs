@@ -6,6 +6,7 @@ mod channels;
 mod check;
 mod demo;
 mod doctor;
+mod handover;
 mod health;
 mod holder;
 mod once;
@@ -76,6 +77,10 @@ enum Command {
     Status(status::Options),
     /// Wake a credential that is halted, or do not wait for one that is failing
     Retry(retry::Options),
+    /// Take over a channel whose key somebody else wrote: the current key is delivered at once
+    Adopt(handover::Options),
+    /// Give a channel back, with the key it had before
+    Release(handover::Options),
     /// Does the agent live? For HEALTHCHECK
     Health(health::Options),
     /// The gateway's channels, and who feeds them
@@ -109,6 +114,8 @@ impl Arguments {
             Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
             Command::Retry(options) => retry::run(&place, options),
+            Command::Adopt(options) => handover::run(&place, &options, false),
+            Command::Release(options) => handover::run(&place, &options, true),
             Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
             Command::Secret(options) => secret::run(&options),

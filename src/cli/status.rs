@@ -102,6 +102,10 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
         }
     };
     let now = SystemClock.now();
+    let orphans = match (&surveyed.plan, &opened) {
+        (Some(plan), Some((_, contents))) => status::orphans(plan, contents.records.iter()),
+        _ => Vec::new(),
+    };
     let credentials = match &surveyed.plan {
         Some(plan) => look(plan, opened, now).await,
         None => opened.map(|(_, contents)| from_vault(&contents, now)).unwrap_or_default(),
@@ -116,6 +120,7 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
             config: ConfigStatus { path, loaded_at: None, problem },
         },
         credentials,
+        orphans,
     })
 }
 
@@ -195,6 +200,9 @@ fn text_of(status: &Status, language: Language, style: Style) -> String {
         let _ = writeln!(out, "{}: {problem}\n", style.paint("31", words.error));
     }
     out.push_str(&table(&status.credentials, language, status.time, style));
+    for name in &status.orphans {
+        let _ = writeln!(out, "{}", style.paint("2", &words.vault.orphaned.replace("{}", name)));
+    }
     let agent = if status.agent.running { words.agent_runs } else { words.agent_is_down };
     let _ = writeln!(out, "\n{}", style.paint("2", agent));
     out

@@ -12,11 +12,11 @@ use serde::Serialize;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::{Arguments, ConfigPlace, Exit, block_on, print};
 use crate::config::plan::Plan;
-use crate::credential::record::{ClientIdentity, Record};
 use crate::messages;
 use crate::reason::{ConfigReason, Reason, VaultReason};
 use crate::secret::SecretSource;
 use crate::secrets;
+use crate::telemetry::status::orphans;
 use crate::time::{Clock, SystemClock};
 use crate::vault::seal::EncryptionKey;
 use crate::vault::{self, Checked, Vault, VaultError, aside};
@@ -190,7 +190,7 @@ fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(),
         adoptions: contents.adoptions.len(),
         fingerprints,
         events,
-        orphaned: orphaned(&loaded.plan, &contents.records),
+        orphaned: orphans(&loaded.plan, contents.records.iter()),
         warnings: warnings.collect(),
     };
     if !json {
@@ -198,14 +198,6 @@ fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(),
     }
     let text = serde_json::to_string_pretty(&report).map_err(|_| Exit::Failed)?;
     say(&format!("{text}\n"))
-}
-
-/// The names of the records that no credential of the config has.
-fn orphaned(plan: &Plan, records: &[Record]) -> Vec<String> {
-    let has_credential = |record: &&Record| {
-        plan.credential(&record.name).is_some_and(|credential| ClientIdentity::of(credential) == record.client)
-    };
-    records.iter().filter(|record| !has_credential(record)).map(|record| record.name.clone()).collect()
 }
 
 fn text_of(report: &Checkup, plan: &Plan) -> String {

@@ -29,6 +29,20 @@ pub struct Status {
     pub agent: AgentStatus,
     /// The credentials, in the order of the config.
     pub credentials: Vec<CredentialStatus>,
+    /// The names of records that no credential of the config has; they are kept until a person removes them.
+    #[serde(default)]
+    pub orphans: Vec<String>,
+}
+
+/// The names of the records that no credential of the config has.
+pub fn orphans<'r>(plan: &Plan, records: impl Iterator<Item = &'r Record>) -> Vec<String> {
+    let has_credential = |record: &&Record| {
+        plan.credential(&record.name).is_some_and(|credential| ClientIdentity::of(credential) == record.client)
+    };
+    let mut names: Vec<String> =
+        records.filter(|record| !has_credential(record)).map(|record| record.name.clone()).collect();
+    names.sort();
+    names
 }
 
 /// The agent.

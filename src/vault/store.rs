@@ -347,13 +347,15 @@ impl Store {
         let path = &self.path;
         let named = |error: rusqlite::Error| diagnose(path, &error);
         failpoint::vault_commit().map_err(named)?;
+        #[cfg(feature = "failpoints")]
+        let marks = groups.clone();
         let catches_up =
             groups.clone().flat_map(|group| &group.changes).any(|change| matches!(change, Change::CaughtUp));
         let count = if catches_up { self.count.max(self.commits.written()) } else { self.count } + 1;
         let mut transaction =
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
         let mut results = Vec::new();
-        for group in groups.clone() {
+        for group in groups {
             let savepoint = transaction.savepoint().map_err(named)?;
             let applied = group.changes.iter().try_for_each(|change| rows::apply(&savepoint, &self.seal, change));
             let result = match applied {
@@ -369,7 +371,7 @@ impl Store {
         }
         rows::set_meta(&transaction, COMMITS, &count.to_be_bytes()).map_err(named)?;
         transaction.commit().map_err(named)?;
-        failpoint!("after-mark" if groups.flat_map(|group| &group.changes).any(
+        failpoint!("after-mark" if marks.flat_map(|group| &group.changes).any(
             |change| matches!(change, Change::Adoption(adoption) if adoption.state.delivered_at.is_some())
         ));
         self.count = count;

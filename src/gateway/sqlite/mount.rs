@@ -6,6 +6,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use crate::mounts;
 use crate::reason::GatewayReason;
 
 /// Remembers the verdict on the file that was looked at last.
@@ -44,15 +45,14 @@ impl Hazards {
             return verdict.clone();
         }
         // Without /proc nothing can be said, and nothing is refused.
-        let verdict = std::fs::read("/proc/self/mountinfo")
-            .map_or(Ok(()), |table| judge(&String::from_utf8_lossy(&table), path, allowed));
+        let verdict = mounts::table().map_or(Ok(()), |table| judge(&table, path, allowed));
         self.judged = Some((place, verdict.clone()));
         verdict
     }
 }
 
 fn judge(table: &str, path: &Path, allowed: &[String]) -> Result<(), GatewayReason> {
-    let Some((mount_point, filesystem)) = mount_of(table, path) else { return Ok(()) };
+    let Some((mount_point, filesystem)) = mounts::find(table, path) else { return Ok(()) };
     if mount_point == path {
         return Err(GatewayReason::SharedInode { path: path.display().to_string() });
     }
@@ -60,36 +60,6 @@ fn judge(table: &str, path: &Path, allowed: &[String]) -> Result<(), GatewayReas
         return Err(GatewayReason::Filesystem { name: filesystem.to_owned() });
     }
     Ok(())
-}
-
-/// The mount that a path lies on: the longest mount point that is its prefix, the last one where several are stacked.
-///
-/// Fields: `proc_pid_mountinfo(5)`; the mount point is the fifth, the type follows the lone `-`.
-fn mount_of<'a>(table: &'a str, path: &Path) -> Option<(PathBuf, &'a str)> {
-    table
-        .lines()
-        .filter_map(|line| {
-            let (left, right) = line.split_once(" - ")?;
-            Some((PathBuf::from(unescape(left.split(' ').nth(4)?)), right.split(' ').next()?))
-        })
-        .filter(|(mount_point, _)| path.starts_with(mount_point))
-        .max_by_key(|(mount_point, _)| mount_point.as_os_str().len())
-}
-
-/// Undoes the kernel's `\040` for a blank, and its like.
-fn unescape(field: &str) -> String {
-    let mut text = String::with_capacity(field.len());
-    let mut rest = field;
-    while let Some(at) = rest.find('\\') {
-        text.push_str(&rest[..at]);
-        let code = rest.get(at + 1..at + 4).and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) => text.push(code.into()),
-            None => text.push('\\'),
-        }
-        rest = &rest[at + if code.is_some() { 4 } else { 1 }..];
-    }
-    text + rest
 }
 
 /// Filesystems on which another machine, or a host outside this kernel, may write without seeing our locks.
@@ -149,12 +119,5 @@ mod tests {
         let path = Path::new("/home/me/one-api.db");
         assert_eq!(judge(TABLE, path, &["fuse.sshfs".to_owned()]), Ok(()));
         assert_eq!(judge("", path, &[]), Ok(()));
-    }
-
-    #[test]
-    fn escapes_are_undone_and_other_backslashes_kept() {
-        for (field, expected) in [("/a", "/a"), ("/a\\040b\\134c", "/a b\\c"), ("/a\\9", "/a\\9"), ("\\", "\\")] {
-            assert_eq!(unescape(field), expected);
-        }
     }
 }

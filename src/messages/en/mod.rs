@@ -128,6 +128,11 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "Take a name that `one-api-sidecar status` lists.".into(),
             },
         ),
+        AgentReason::NoSuchChannel { channel } => Message::new(
+            format!("No credential of the config feeds a channel `{channel}`."),
+            "Take a channel that `one-api-sidecar channels` shows with its credential; with several gateways as \
+             GATEWAY/ID. One that left the config goes back into it first.",
+        ),
         AgentReason::Silent { holder } => Message::new(
             format!("The vault belongs to {holder}, which does not answer."),
             "If it is paused or stuck, end it and try again; its lock is freed when it ends.",

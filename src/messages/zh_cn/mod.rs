@@ -127,6 +127,10 @@ fn agent(reason: &AgentReason) -> Message {
                 None => "请使用 `one-api-sidecar status` 列出的名称。".into(),
             },
         ),
+        AgentReason::NoSuchChannel { channel } => Message::new(
+            format!("配置中没有凭据为渠道 `{channel}` 提供密钥。"),
+            "请使用 `one-api-sidecar channels` 中标有凭据的渠道；有多个网关时写作 GATEWAY/ID。已从配置中删除的渠道请先加回去。",
+        ),
         AgentReason::Silent { holder } => Message::new(
             format!("保管库由 {holder} 使用，但它没有应答。"),
             "若它已暂停或卡住，请结束它再试；它一结束，锁就会释放。",

@@ -1,0 +1,136 @@
+//! How channels stand, and what people are told of it.
+
+use super::{LOOK_EVERY, LOOK_OFTEN, Room, UNDELIVERED_AFTER, UNUSED_AFTER};
+use crate::channel::policy::ChannelState;
+use crate::channel::view::ChannelView;
+use crate::credential::event::{ChannelName, Event, Topic};
+use crate::reason::{ChannelReason, GatewayReason};
+use crate::time::Timestamp;
+
+impl Room {
+    pub(super) fn note_trouble(&mut self, reason: GatewayReason, now: Timestamp, events: &mut Vec<Event>) {
+        self.failures = self.failures.saturating_add(1);
+        let often = matches!(
+            reason,
+            GatewayReason::Missing { .. } | GatewayReason::NotMigrated { .. } | GatewayReason::Busy { .. }
+        );
+        self.next_look = now + if often { LOOK_OFTEN } else { LOOK_EVERY.min(LOOK_OFTEN * self.failures) };
+        let since = match &self.trouble {
+            Some((known, since)) if *known == reason => *since,
+            _ => now,
+        };
+        self.trouble = Some((reason, since));
+        for index in 0..self.targets.len() {
+            self.tell_undelivered(index, now, events);
+        }
+    }
+
+    pub(super) fn clear_trouble(&mut self, now: Timestamp) {
+        self.trouble = None;
+        self.failures = 0;
+        let every = if now < self.watch_until { LOOK_OFTEN } else { LOOK_EVERY };
+        self.next_look = now + every;
+    }
+
+    /// Notes how a channel stands, and says so when that changed.
+    pub(super) fn stand(
+        &mut self,
+        index: usize,
+        view: Option<&ChannelView>,
+        state: ChannelState,
+        reason: Option<ChannelReason>,
+        now: Timestamp,
+        events: &mut Vec<Event>,
+    ) {
+        let target = &mut self.targets[index];
+        let id_before = target.standing.id;
+        if let Some(view) = view {
+            target.standing.id = Some(view.id);
+            target.standing.name.clone_from(&view.name);
+            target.standing.status = Some(view.status.as_i64());
+        } else if state == ChannelState::Missing {
+            target.standing.status = None;
+        }
+        let state_before = target.standing.state;
+        let changed = state_before != state || target.standing.reason != reason;
+        let was_trouble =
+            trouble_topic(state_before, target.standing.reason.as_ref()).is_some() || target.told_undelivered;
+        target.standing.state = state;
+        target.standing.reason.clone_from(&reason);
+        let topic = trouble_topic(state, reason.as_ref());
+        if changed && let Some(topic) = topic {
+            let mut event = self.event(index, topic, now);
+            event.reason = reason.map(Into::into);
+            events.push(event);
+        }
+        match state {
+            ChannelState::Pending => self.tell_undelivered(index, now, events),
+            ChannelState::Delivered | ChannelState::DisabledByHand if topic.is_none() => {
+                let target = &mut self.targets[index];
+                target.pending_since = None;
+                target.told_undelivered = false;
+                if was_trouble {
+                    let mut event = self.event(index, Topic::Recovered, now);
+                    // What was told of a name that nobody bore ends under that name.
+                    event.channel =
+                        event.channel.map(|channel| ChannelName { id: channel.id.and(id_before), ..channel });
+                    events.push(event);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A database that only we write to for a whole day is probably not the one that the gateway uses.
+    pub(super) fn tell_unused(&mut self, now: Timestamp, events: &mut Vec<Event>) {
+        if !self.told_unused && self.only_ours_since.is_some_and(|since| now.since(since) >= UNUSED_AFTER) {
+            self.told_unused = true;
+            events.push(self.about_the_gateway(Topic::UnusedDatabase, now));
+        }
+    }
+
+    pub(super) fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
+        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        Event { reason: Some(reason.into()), ..Event::new(now, topic) }
+    }
+
+    /// A key that does not arrive is told of after a minute.
+    fn tell_undelivered(&mut self, index: usize, now: Timestamp, events: &mut Vec<Event>) {
+        let Some((reason, _)) = &self.trouble else { return };
+        let reason = reason.clone();
+        let target = &mut self.targets[index];
+        if target.standing.state != ChannelState::Pending {
+            return;
+        }
+        let since = *target.pending_since.get_or_insert(now);
+        if !target.told_undelivered && now.since(since) >= UNDELIVERED_AFTER {
+            target.told_undelivered = true;
+            let mut event = self.event(index, Topic::Undelivered, now);
+            event.reason = Some(reason.into());
+            events.push(event);
+        }
+    }
+
+    pub(super) fn event(&self, index: usize, topic: Topic, now: Timestamp) -> Event {
+        let target = &self.targets[index];
+        let channel = ChannelName {
+            gateway: self.plan.name.to_string(),
+            id: target.standing.id,
+            name: target.standing.name.clone(),
+        };
+        Event { credential: Some(target.credential.to_string()), channel: Some(channel), ..Event::new(now, topic) }
+    }
+}
+
+/// What is told of a channel that stands so.
+fn trouble_topic(state: ChannelState, reason: Option<&ChannelReason>) -> Option<Topic> {
+    match state {
+        // It holds the right key, and the gateway keeps it off all the same.
+        _ if matches!(reason, Some(ChannelReason::DisabledForOtherReason { .. })) => Some(Topic::Flapping),
+        ChannelState::Foreign => Some(Topic::ForeignKey),
+        ChannelState::Missing => Some(Topic::ChannelMissing),
+        ChannelState::Flapping => Some(Topic::Flapping),
+        ChannelState::Unsupported | ChannelState::Conflict => Some(Topic::Undelivered),
+        _ => None,
+    }
+}
