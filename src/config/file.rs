@@ -299,11 +299,11 @@ section! {
         pub client_key: SecretSource,
         /// The bounds of the wait between retries. Default: 1s to 5m.
         pub backoff: BackoffSection,
-        /// For login: the issuer, whose metadata tells the endpoints. (Not used in this version.)
+        /// For login: the issuer, whose metadata tells the endpoints.
         pub issuer: String,
-        /// For login: where the browser is sent. (Not used in this version.)
+        /// For login: where the browser is sent.
         pub authorization_endpoint: String,
-        /// For login: where a device code is had. (Not used in this version.)
+        /// For login: where a device code is had.
         pub device_authorization_endpoint: String,
         /// Whether it is refreshed at all. Default: true.
         pub enabled: bool,

@@ -101,7 +101,7 @@ mod tests {
             url.as_str(),
             "https://a.example/auth?access_type=offline&response_type=code&client_id=app&\
              redirect_uri=http%3A%2F%2F127.0.0.1%3A7%2Fcallback&scope=openid+offline_access&\
-             state=CQkJCQkJCQkJCQkJCQkJCQ&code_challenge=79o-Y_kUqFs7xcTvs6iZbxbS9V7VNdE0zk2a7E-PW8I&\
+             state=CQkJCQkJCQkJCQkJCQkJCQ&code_challenge=3Ev4DHdHPRMPoN6GukAY_pi7IUAF5qWJHRK6kURvnoE&\
              code_challenge_method=S256"
         );
         assert!(!url.as_str().contains(attempt().verifier.expose()));
