@@ -191,9 +191,8 @@ fn row_33_a_channel_that_is_disabled_by_hand_stays_so_and_its_key_is_kept_curren
     let scene = Scene::with_database(HOUR);
     let agent = scene.start(3, NO_CACHE);
     scene.arrives(3, &agent);
-    let statuses = looks(Duration::from_millis(100), Duration::from_secs(2), || {
-        database::channel(&scene.database(), 3).status
-    });
+    let statuses =
+        looks(Duration::from_millis(100), Duration::from_secs(2), || database::channel(&scene.database(), 3).status);
     let flips = statuses.iter().filter(|status| **status != 2).count();
     println!("row 33: flips = {flips} of {} looks", statuses.len());
     assert!(!statuses.is_empty() && flips == 0);
