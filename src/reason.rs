@@ -165,6 +165,13 @@ pub enum ConfigReason {
         /// What is wrong with it.
         detail: String,
     },
+    /// A webhook's `body` that is no JSON template.
+    BadBody {
+        /// What is wrong with it, without what stands there.
+        detail: String,
+    },
+    /// Not a mail address.
+    BadMailAddress,
     /// A JSON pointer that does not start with `/`.
     BadPointer,
     /// A header name or value that HTTP does not allow.
@@ -772,6 +779,25 @@ pub enum NotifierReason {
     Unreadable {
         /// The HTTP status.
         status: u16,
+    },
+    /// The mail server refused.
+    MailRefused {
+        /// The SMTP code.
+        code: u16,
+        /// The server's own words, cut and stripped.
+        words: Option<String>,
+    },
+    /// The command ended with something else than 0.
+    CommandFailed {
+        /// Its exit status; 128 and the signal's number where one ended it.
+        status: u16,
+        /// The last line of its standard error, cut and stripped.
+        words: Option<String>,
+    },
+    /// The command could not be started, or did not end in time.
+    CommandNotRun {
+        /// The system's words.
+        error: String,
     },
 }
 

@@ -142,11 +142,19 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportEr
 }
 
 /// The system's roots; in an empty container, where there are none, Mozilla's as they were at build time.
+static CERTIFICATES: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
+    let can_be_used = |root: &CertificateDer<'static>| RootCertStore::empty().add(root.clone()).is_ok();
+    let native: Vec<_> = rustls_native_certs::load_native_certs().certs.into_iter().filter(can_be_used).collect();
+    if native.is_empty() { webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec() } else { native }
+});
+
 static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if roots.is_empty() {
-        roots.add_parsable_certificates(webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned());
-    }
+    roots.add_parsable_certificates(CERTIFICATES.iter().cloned());
     Arc::new(roots)
 });
+
+/// The certificates that are trusted, for what speaks TLS without HTTP.
+pub fn roots() -> &'static [CertificateDer<'static>] {
+    &CERTIFICATES
+}

@@ -437,28 +437,7 @@ impl FromToml for NotifySection {
     }
 }
 
-/// Services that are planned and not there yet.
-const PLANNED: [&str; 14] = [
-    "serverchan",
-    "bark",
-    "wecom",
-    "dingtalk",
-    "feishu",
-    "telegram",
-    "slack",
-    "discord",
-    "ntfy",
-    "gotify",
-    "smtp",
-    "message-pusher",
-    "webhook",
-    "command",
-];
-
 fn unknown_service(name: &str) -> ConfigReason {
-    if PLANNED.contains(&name) {
-        return ConfigReason::NotYet { what: format!("a notifier of type {name}") };
-    }
     let known = REGISTRY.iter().map(|entry| entry.name);
     let nearest = nearest(name, known.clone());
     let name = if nearest.is_some() || repeatable(name) { name } else { "…" };

@@ -445,6 +445,8 @@ pub struct NotifierPlan {
     pub timeout: Duration,
     /// A proxy; `None` takes the usual environment variables.
     pub proxy: Option<Url>,
+    /// Where the relative path of a command starts from: the config file's directory.
+    pub directory: PathBuf,
 }
 
 /// What [`Plan::resolve`] has to know besides the file's text.

@@ -1,5 +1,7 @@
 //! From events to a message: a title that says what to do; a body that says to what, since when, why, and how.
 
+use serde_json::{Value, json};
+
 use super::{About, Message, Words, en, explain, explain_about, words, zh_cn};
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::notify::services::Notice;
@@ -59,7 +61,7 @@ pub fn notice(language: Language, events: &[Event], now: Timestamp) -> Notice {
     };
     let words = words(language);
     let Some(first) = events.first() else {
-        return Notice { title: String::new(), body: String::new(), urgent: false };
+        return Notice { title: String::new(), body: String::new(), urgent: false, events: Value::Null };
     };
     let title = (phrases.title)(&headline(events, phrases, words, now));
     let mut paragraphs: Vec<String> = (phrases.note)(first.topic).map(str::to_owned).into_iter().collect();
@@ -70,7 +72,28 @@ pub fn notice(language: Language, events: &[Event], now: Timestamp) -> Notice {
     if events.len() > SHOWN {
         paragraphs.push((phrases.more)(events.len() - SHOWN));
     }
-    Notice { title: format!("One-API · {title}"), body: paragraphs.join("\n\n"), urgent: first.topic.needs_human() }
+    Notice {
+        title: format!("One-API · {title}"),
+        body: paragraphs.join("\n\n"),
+        urgent: first.topic.needs_human(),
+        events: events.iter().map(|event| for_programs(language, event)).collect(),
+    }
+}
+
+/// An event for programs: nothing but what the text says too, and times in RFC 3339.
+fn for_programs(language: Language, event: &Event) -> Value {
+    let explained = event.reason.as_ref().map(|reason| explain_only(language, reason, event));
+    json!({
+        "topic": event.topic.as_str(),
+        "at": event.at.to_string(),
+        "credential": event.credential,
+        "channel": event.channel,
+        "cause": explained.as_ref().map(|message| &message.what),
+        "remedy": explained.as_ref().map(|message| &message.remedy),
+        "expires_at": event.expires_at.map(|at| at.to_string()),
+        "failures": event.failures,
+        "since": event.since.map(|at| at.to_string()),
+    })
 }
 
 fn headline<'a>(events: &'a [Event], phrases: &Phrases, words: &Words, now: Timestamp) -> Headline<'a> {

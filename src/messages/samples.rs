@@ -43,6 +43,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         GatewayNeeded { known: names() },
         VaultPathNeeded,
         BadTemplate { detail: "unclosed brace" },
+        BadBody { detail: "not JSON" },
+        BadMailAddress,
         BadPointer,
         BadHeader,
         BadKey,
@@ -171,6 +173,9 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Refused { status: 200_u16, code: "903".to_owned(), words: "bad token".to_owned() },
         RateLimited { code: "900" },
         Unreadable { status: 200_u16 },
+        MailRefused { code: 535_u16, words: "no such user".to_owned() },
+        CommandFailed { status: 1_u16, words: "no route".to_owned() },
+        CommandNotRun { error: error },
     ));
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
@@ -207,6 +212,8 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         VaultReason::Fleeting { path: "/dev/shm/vault.db".into(), filesystem: "tmpfs".into() }.into(),
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),
         NotifierReason::Refused { status: 500, code: None, words: None }.into(),
+        NotifierReason::MailRefused { code: 535, words: None }.into(),
+        NotifierReason::CommandFailed { status: 1, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
         AgentReason::Abandoned { credentials: Vec::new() }.into(),
     ]

@@ -1,10 +1,10 @@
 //! The sending of notices: one task for each notifier, so that a slow, broken or hostile one holds up nobody else.
 //!
-//! Owns the queue, the HTTP client and the retries. Must not decide what is sent (that is [`super::policy`]) nor judge
-//! an answer (that is the [`Service`](super::services::Service)). Called by the agent and by `notify test`.
+//! Owns the queue and the retries. Must not decide what is sent (that is [`super::policy`]), nor send it itself (those
+//! are the [`super::carriers`]), nor judge an answer (that is the [`Service`](super::services::Service)). Called by the
+//! agent and by `notify test`.
 
 use std::collections::VecDeque;
-use std::error::Error;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,16 +14,15 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::services::{Notice, Reply, Values};
-use crate::config::plan::{NotifierPlan, Transport};
+use super::carriers::Carriers;
+use super::services::{Notice, Values};
+use crate::config::plan::NotifierPlan;
 use crate::reason::{NotifierReason, Reason, SecretReason};
 use crate::secret::{Secret, SecretSource};
-use crate::transport;
+use crate::time::{Clock, SystemClock};
 
 /// Notices that wait for one notifier; the oldest makes room.
 const QUEUE: usize = 64;
-/// As much of an answer as is read.
-const BODY: usize = 64 * 1024;
 /// The waits before the second, third and fourth attempt at one notice.
 const WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(180)];
 /// How long a shutdown waits for what is on its way.
@@ -102,9 +101,9 @@ impl Sender {
         let queue = Arc::new(Queue::default());
         let waiting = Arc::clone(&queue);
         let task = tokio::spawn(async move {
-            let client = client(&plan);
+            let carriers = Carriers::of(&plan);
             while let Some(notice) = waiting.next().await {
-                let outcome = deliver(&plan, &client, &resolve, &notice, &waits, &waiting.closed).await;
+                let outcome = deliver(&plan, &carriers, &resolve, &notice, &waits, &waiting.closed).await;
                 let report = SendReport { notifier: Arc::clone(&plan.name), outcome };
                 if reports.send(report).await.is_err() {
                     return; // Nobody listens any more: the agent is gone.
@@ -152,17 +151,16 @@ impl Drop for Sender {
 /// Sends a notice, again after a while if the service could not be reached or asks for patience.
 async fn deliver(
     plan: &NotifierPlan,
-    client: &Result<reqwest::Client, String>,
+    carriers: &Carriers,
     resolve: &Resolve,
     notice: &Notice,
     waits: &[Duration],
     closed: &CancellationToken,
 ) -> Result<(), Reason> {
-    let client = client.as_ref().map_err(|error| NotifierReason::Unreachable { error: error.clone() })?;
     let mut waits = waits.iter();
     loop {
         let last = closed.is_cancelled();
-        let Err(failure) = attempt(plan, client, resolve, notice).await else { return Ok(()) };
+        let Err(failure) = attempt(plan, carriers, resolve, notice).await else { return Ok(()) };
         let wait = waits.next().filter(|_| failure.again && !last);
         let Some(wait) = wait else { return Err(failure.reason) };
         tokio::select! {
@@ -184,77 +182,50 @@ impl Failure {
     }
 }
 
-async fn attempt(
-    plan: &NotifierPlan,
-    client: &reqwest::Client,
-    resolve: &Resolve,
-    notice: &Notice,
-) -> Result<(), Failure> {
+async fn attempt(plan: &NotifierPlan, carriers: &Carriers, resolve: &Resolve, notice: &Notice) -> Result<(), Failure> {
     let mut values = Values::new();
     for source in plan.service.sources() {
         values.insert(source.clone(), resolve(source.clone()).await.map_err(Failure::final_one)?);
     }
-    let request = plan.service.request(notice, &values).map_err(Failure::final_one)?;
-    let unreachable = |error: reqwest::Error| {
-        let reason = without_secrets(NotifierReason::Unreachable { error: cause(error) }, &values);
-        Failure { reason: reason.into(), again: true }
-    };
-    let mut request = reqwest::Request::try_from(request).map_err(unreachable)?;
-    *request.timeout_mut() = Some(plan.timeout);
-    let response = client.execute(request).await.map_err(unreachable)?;
-    let reply = reply(response).await.map_err(unreachable)?;
+    let dispatch = plan.service.request(notice, &values, SystemClock.now()).map_err(Failure::final_one)?;
+    let reply = carriers.carry(dispatch).await.map_err(|reason| {
+        // A command that ran into its timeout may have done half of its work: it is not run again at once.
+        let again = matches!(reason, NotifierReason::Unreachable { .. });
+        Failure { reason: without_secrets(reason, &values).into(), again }
+    })?;
     plan.service
         .accepted(&reply)
         .map_err(|reason| Failure { reason: without_secrets(reason, &values).into(), again: reply.status == 429 })
 }
 
-/// Reads an answer, as much of it as a service has to say.
-async fn reply(mut response: reqwest::Response) -> reqwest::Result<Reply> {
-    let mut reply = Reply { status: response.status().as_u16(), body: Vec::new() };
-    while let Some(chunk) = response.chunk().await? {
-        let room = BODY - reply.body.len();
-        reply.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if reply.body.len() == BODY {
-            break;
-        }
-    }
-    Ok(reply)
-}
-
-/// The innermost cause of a failed request, without the address, which may hold a secret.
-fn cause(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".into();
-    }
-    let error = error.without_url();
-    let mut innermost: &dyn Error = &error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
 /// Takes the service's words out of a reason if they repeat one of the secrets that were sent to it.
 fn without_secrets(reason: NotifierReason, values: &Values) -> NotifierReason {
-    let repeats = |text: &str| values.values().any(|value| !value.is_empty() && text.contains(value.expose().trim()));
+    let silent = |words: Option<String>| words.filter(|words| !repeats(words, values));
     match reason {
-        NotifierReason::Refused { status, code, words } => NotifierReason::Refused {
-            status,
-            code: code.filter(|code| !repeats(code)),
-            words: words.filter(|words| !repeats(words)),
-        },
-        NotifierReason::Unreachable { error } if repeats(&error) => {
+        NotifierReason::Refused { status, code, words } => {
+            NotifierReason::Refused { status, code: silent(code), words: silent(words) }
+        }
+        NotifierReason::MailRefused { code, words } => NotifierReason::MailRefused { code, words: silent(words) },
+        NotifierReason::CommandFailed { status, words } => {
+            NotifierReason::CommandFailed { status, words: silent(words) }
+        }
+        NotifierReason::Unreachable { error } if repeats(&error, values) => {
             NotifierReason::Unreachable { error: "the request failed".into() }
         }
         other => other,
     }
 }
 
-/// The notifier's own HTTP client: it is written to a few times a day.
-fn client(plan: &NotifierPlan) -> Result<reqwest::Client, String> {
-    let transport =
-        Transport { connect_timeout: plan.timeout, proxy: plan.proxy.clone(), ca_file: None, client_cert: None };
-    transport::client(&transport, None).map_err(|error| error.to_string())
+/// As much of a secret as tells it from other words.
+const TELLING: usize = 8;
+
+/// Whether a text repeats a secret, or the beginning of one of its parts: a service may cut it or show a path only.
+fn repeats(text: &str, values: &Values) -> bool {
+    values.values().map(|value| value.expose().trim()).filter(|value| !value.is_empty()).any(|value| {
+        let parts = value.split(['/', '?', '&', '=']).filter(|part| part.chars().count() >= TELLING);
+        let begins = |part: &str| text.contains(&part.chars().take(TELLING).collect::<String>());
+        text.contains(value) || parts.into_iter().any(begins)
+    })
 }
 
 #[cfg(test)]

@@ -43,7 +43,8 @@ fn notifier(check: &mut Check<'_>, entry: &Entry<NotifySection>) -> Option<Notif
     for source in service.sources() {
         check.warn_of_value(label, source, header);
     }
-    Some(NotifierPlan { name: name?, service, events, timeout, proxy })
+    let directory = check.surroundings.directory.to_owned();
+    Some(NotifierPlan { name: name?, service, events, timeout, proxy, directory })
 }
 
 fn defaults() -> BTreeSet<Topic> {

@@ -91,6 +91,15 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "Use {access_token}, {id_token}, {expires_at} or a pointer into the answer like {/account/id}; a brace \
              itself is {{ or }}.",
         ),
+        ConfigReason::BadBody { detail } => Message::new(
+            format!("This body cannot be sent: {detail}."),
+            "Write JSON in '''three quotes''', with {title}, {body}, {urgent} or {events} inside its texts, like \
+             '''{\"text\": \"{title}\"}'''; a brace inside a text is {{ or }}.",
+        ),
+        ConfigReason::BadMailAddress => Message::new(
+            "This is not a mail address.",
+            "Write it like \"ops@example.com\" or \"One-API <sidecar@example.com>\".",
+        ),
         ConfigReason::BadPointer => {
             Message::new("This is not a JSON pointer.", "Begin it with `/`, like \"/data/access_token\".")
         }

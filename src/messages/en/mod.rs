@@ -122,6 +122,25 @@ fn notifier(reason: &NotifierReason) -> Message {
             format!("The message service answered something that is not its own format (HTTP {status})."),
             "Check the notifier's `url` and `proxy`: probably something else answers there.",
         ),
+        NotifierReason::MailRefused { code, words } => {
+            let words = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+            Message::new(
+                format!("The mail server refused the mail (code {code}){words}."),
+                "Check the notifier's `username`, `password`, `from` and `to` in the config; many providers want a \
+                 password made for applications.",
+            )
+        }
+        NotifierReason::CommandFailed { status, words } => {
+            let words = words.as_ref().map(|words| format!(": {words}")).unwrap_or_default();
+            Message::new(
+                format!("The notifier's command ended with status {status}{words}."),
+                "Run it by hand with a message on its standard input; it must end with status 0.",
+            )
+        }
+        NotifierReason::CommandNotRun { error } => Message::new(
+            format!("The notifier's command did not run to its end: {error}."),
+            "Check `program` in the config, its permissions, and that it ends within the notifier's `timeout`.",
+        ),
     }
 }
 

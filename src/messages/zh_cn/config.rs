@@ -92,6 +92,14 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "可用 {access_token}、{id_token}、{expires_at}，或指向应答内容的 {/account/id} 这样的指针；\
              花括号本身写作 {{ 或 }}。",
         ),
+        ConfigReason::BadBody { detail } => Message::new(
+            format!("这个 body 无法发送：{detail}。"),
+            "请用 '''三个引号''' 写一段 JSON，在其中的文本里使用 {title}、{body}、{urgent} 或 {events}，例如 \
+             '''{\"text\": \"{title}\"}'''；文本中的花括号本身写作 {{ 或 }}。",
+        ),
+        ConfigReason::BadMailAddress => {
+            Message::new("这不是邮件地址。", "请写成 \"ops@example.com\" 或 \"One-API <sidecar@example.com>\" 的形式。")
+        }
         ConfigReason::BadPointer => Message::new("这不是 JSON 指针。", "请以 `/` 开头，例如 \"/data/access_token\"。"),
         ConfigReason::BadHeader => {
             Message::new("HTTP 不允许这样的请求头。", "名称只能用字母、数字和 `-`；值必须是一行 ASCII 文本。")

@@ -121,6 +121,24 @@ fn notifier(reason: &NotifierReason) -> Message {
             format!("消息推送服务返回的内容无法识别（HTTP {status}）。"),
             "请检查该通知的 `url` 和 `proxy`：应答的多半不是该服务本身。",
         ),
+        NotifierReason::MailRefused { code, words } => {
+            let words = words.as_ref().map(|words| format!("：{words}")).unwrap_or_default();
+            Message::new(
+                format!("邮件服务器拒收（代码 {code}）{words}。"),
+                "请检查配置中该通知的 `username`、`password`、`from` 和 `to`；不少邮箱要求使用专门的授权码。",
+            )
+        }
+        NotifierReason::CommandFailed { status, words } => {
+            let words = words.as_ref().map(|words| format!("：{words}")).unwrap_or_default();
+            Message::new(
+                format!("通知命令以状态 {status} 结束{words}。"),
+                "请手动运行它，并把一条消息交给它的标准输入；结束状态必须是 0。",
+            )
+        }
+        NotifierReason::CommandNotRun { error } => Message::new(
+            format!("通知命令没有正常运行完：{error}。"),
+            "请检查配置中的 `program`、它的权限，以及它能否在该通知的 `timeout` 之内结束。",
+        ),
     }
 }
 

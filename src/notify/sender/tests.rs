@@ -20,7 +20,7 @@ const SOON: [Duration; 3] = [Duration::from_millis(5); 3];
 const NEVER: [Duration; 3] = [Duration::from_secs(3600); 3];
 
 fn notice(title: &str) -> Notice {
-    Notice { title: title.into(), body: "body".into(), urgent: false }
+    Notice { title: title.into(), body: "body".into(), urgent: false, events: serde_json::Value::Null }
 }
 
 fn plan(address: &str, timeout: Duration) -> Arc<NotifierPlan> {
@@ -32,7 +32,14 @@ fn plan(address: &str, timeout: Duration) -> Arc<NotifierPlan> {
     let table = toml::Spanned::new(span, DeValue::Table(table.into_inner()));
     let mut section = Section::open(table, "notify", &mut reader).unwrap();
     let service = (REGISTRY[0].parse)(&mut section).unwrap();
-    let plan = NotifierPlan { name: "wechat".into(), service, events: BTreeSet::new(), timeout, proxy: None };
+    let plan = NotifierPlan {
+        name: "wechat".into(),
+        service,
+        events: BTreeSet::new(),
+        timeout,
+        proxy: None,
+        directory: ".".into(),
+    };
     Arc::new(plan)
 }
 
@@ -92,6 +99,25 @@ async fn row_54_a_refusal_with_http_200_is_one_and_never_repeats_a_secret() {
     let refused = NotifierReason::Refused { status: 200, code: Some("903".into()), words: None };
     assert_eq!(outcome(&address, LONG, secrets()).await, Err(refused.into()));
     assert_eq!(asked.load(Ordering::SeqCst), 1, "asking again would not help");
+}
+
+#[test]
+fn no_part_of_a_secret_comes_back_in_a_services_words() {
+    let address = "https://hooks.example/services/T012/B345/sentinel-4b1f";
+    let source = SecretSource::Env("URL".into());
+    let values = Values::from([(source, Secret::new(format!("{address}\n")))]);
+    let refused = |words: &str| NotifierReason::Refused { status: 404, code: None, words: Some(words.into()) };
+    for words in [
+        format!("no webhook at {address}"),
+        "Cannot POST /services/T012/B345/sentinel-4b1f".into(),
+        "bad token sentinel…".into(),
+    ] {
+        let silenced = without_secrets(refused(&words), &values);
+        assert_eq!(silenced, NotifierReason::Refused { status: 404, code: None, words: None }, "{words}");
+    }
+    assert_eq!(without_secrets(refused("no such service"), &values), refused("no such service"));
+    let mail = NotifierReason::MailRefused { code: 535, words: Some("sentinel-4b1f is wrong".into()) };
+    assert_eq!(without_secrets(mail, &values), NotifierReason::MailRefused { code: 535, words: None });
 }
 
 #[tokio::test]

@@ -5,15 +5,17 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::{Limits, Notice, Registration, Reply, Service, Values, address, first_chars, shown};
-use crate::reason::{ConfigReason, NotifierReason};
+use super::address::{Address, post, value};
+use super::answer::Coded;
+use super::wording::first_chars;
+use super::{Dispatch, Limits, Notice, Registration, Reply, Service, Values};
+use crate::reason::NotifierReason;
 use crate::secret::{SecretSource, TextOrSecret};
 use crate::section;
 use crate::shape::Section;
+use crate::time::Timestamp;
 
 /// The registry's line.
 pub const REGISTRATION: Registration = Registration {
@@ -26,10 +28,8 @@ pub const REGISTRATION: Registration = Registration {
 const SEND: &str = "https://www.pushplus.plus/send";
 /// The longest title, in characters.
 const TITLE: usize = 100;
-/// Taken.
-const TAKEN: i64 = 200;
-/// The account is blocked for the rest of the day.
-const LIMITED: i64 = 900;
+/// 900: the account is blocked for the rest of the day.
+const ANSWER: Coded = Coded { code: "code", words: "msg", taken: 200, limited: &[900] };
 
 section! {
     /// PushPlus.
@@ -51,24 +51,18 @@ struct PushPlus {
     token: SecretSource,
     topic: Option<String>,
     channel: Option<String>,
-    url: TextOrSecret,
+    url: Address,
 }
 
 fn parse(section: &mut Section<'_, '_>) -> Option<Arc<dyn Service>> {
     section.need(&["token"]);
     let table = PushPlusSection::take_from(section);
-    if let Some(at) = &table.url
-        && let TextOrSecret::Text(text) = &at.value
-        && let Err(detail) = address(text)
-    {
-        section.error("url", Some(at.span.clone()), ConfigReason::BadUrl { detail });
-        return None;
-    }
+    let url = Address::or(section, table.url, SEND);
     Some(Arc::new(PushPlus {
         token: table.token?.value,
         topic: table.topic.map(|topic| topic.value),
         channel: table.channel.map(|channel| channel.value),
-        url: table.url.map_or_else(|| TextOrSecret::Text(SEND.into()), |url| url.value),
+        url: url?,
     }))
 }
 
@@ -76,7 +70,7 @@ fn parse(section: &mut Section<'_, '_>) -> Option<Arc<dyn Service>> {
 #[derive(Serialize)]
 struct Message<'a> {
     token: &'a str,
-    title: &'a str,
+    title: String,
     content: &'a str,
     template: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,56 +81,23 @@ struct Message<'a> {
 
 impl Service for PushPlus {
     fn sources(&self) -> Vec<&SecretSource> {
-        let url = match &self.url {
-            TextOrSecret::Text(_) => None,
-            TextOrSecret::Secret(source) => Some(source),
-        };
-        std::iter::once(&self.token).chain(url).collect()
+        std::iter::once(&self.token).chain(self.url.source()).collect()
     }
 
-    fn request(&self, notice: &Notice, values: &Values) -> Result<http::Request<Vec<u8>>, NotifierReason> {
-        let unusable = |error: String| NotifierReason::Unreachable { error };
-        let value = |source: &SecretSource| {
-            let value = values.get(source).map(|value| value.expose().trim());
-            value.ok_or_else(|| unusable(format!("{source} was not read")))
-        };
-        let url = match &self.url {
-            TextOrSecret::Text(text) => text,
-            TextOrSecret::Secret(source) => value(source)?,
-        };
-        let url = address(url).map_err(|error| unusable(format!("`url` is not an address: {error}")))?;
+    fn request(&self, notice: &Notice, values: &Values, _now: Timestamp) -> Result<Dispatch, NotifierReason> {
         let message = Message {
-            token: value(&self.token)?,
-            title: &first_chars(&notice.title, TITLE),
+            token: value(values, &self.token)?,
+            title: first_chars(&notice.title, TITLE),
             content: &notice.body,
             template: "txt",
             topic: self.topic.as_deref(),
             channel: self.channel.as_deref(),
         };
-        let body = serde_json::to_vec(&message).map_err(|error| unusable(error.to_string()))?;
-        http::Request::post(url.as_str())
-            .header(CONTENT_TYPE, "application/json")
-            .body(body)
-            .map_err(|error| unusable(format!("`url` is not an address: {error}")))
+        post(&self.url.url(values)?, &message)
     }
 
     fn accepted(&self, reply: &Reply) -> Result<(), NotifierReason> {
-        if reply.status == 429 {
-            return Err(NotifierReason::RateLimited { code: "429".into() });
-        }
-        // Not into a struct: serde would take a list for one.
-        let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-        match answer["code"].as_i64() {
-            Some(TAKEN) if reply.is_success() => Ok(()),
-            Some(LIMITED) => Err(NotifierReason::RateLimited { code: LIMITED.to_string() }),
-            Some(code) => Err(NotifierReason::Refused {
-                status: reply.status,
-                code: Some(code.to_string()),
-                words: answer["msg"].as_str().and_then(shown),
-            }),
-            None if reply.is_success() => Err(NotifierReason::Unreadable { status: reply.status }),
-            None => Err(NotifierReason::Refused { status: reply.status, code: None, words: None }),
-        }
+        ANSWER.judge(reply)
     }
 
     fn limits(&self) -> Limits {
