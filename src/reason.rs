@@ -30,6 +30,8 @@ pub enum Reason {
     Secret(SecretReason),
     /// About a token endpoint and its answers.
     Token(TokenReason),
+    /// About getting a first refresh token.
+    Login(LoginReason),
     /// About the vault.
     Vault(VaultReason),
     /// About a gateway's database.
@@ -52,7 +54,7 @@ macro_rules! into_reason {
     };
 }
 into_reason! {
-    ConfigReason => Config, SecretReason => Secret, TokenReason => Token, VaultReason => Vault,
+    ConfigReason => Config, SecretReason => Secret, TokenReason => Token, LoginReason => Login, VaultReason => Vault,
     GatewayReason => Gateway, ChannelReason => Channel, NotifierReason => Notifier, AgentReason => Agent,
 }
 
@@ -173,6 +175,13 @@ pub enum ConfigReason {
     TimeoutOrder,
     /// `backoff.min` must not exceed `backoff.max`.
     BackoffOrder,
+    /// A preset whose customers have a token endpoint each.
+    OwnTokenUrl {
+        /// The preset.
+        preset: String,
+        /// The form of the address.
+        form: String,
+    },
     /// A field that only makes sense with another.
     Needs {
         /// The field that is set.
@@ -277,6 +286,11 @@ pub enum TokenReason {
         host: String,
         /// The system's words.
         error: String,
+    },
+    /// No request could be made of what is configured (a key, a certificate, a header); nothing was sent.
+    NotMade {
+        /// What is wrong, without any value.
+        detail: String,
     },
     /// The certificate was not accepted; nothing was sent.
     Certificate {
@@ -385,6 +399,82 @@ pub enum TokenReason {
         lifetime_seconds: u64,
         /// The cache lag.
         lag_seconds: u64,
+    },
+}
+
+/// Why `login` or `import` got no refresh token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoginReason {
+    /// The credential's grant has no refresh token.
+    NoneNeeded {
+        /// The grant.
+        grant: String,
+    },
+    /// Nothing says where to log in.
+    NoEndpoint {
+        /// The fields of which one is needed.
+        fields: Vec<String>,
+    },
+    /// The issuer or the device endpoint answered something else.
+    Unusable {
+        /// The host.
+        host: String,
+        /// The HTTP status.
+        status: u16,
+        /// The server's error code, where it has one of sane form.
+        code: Option<String>,
+    },
+    /// Somebody else speaks for the issuer.
+    OtherIssuer {
+        /// The issuer's host.
+        host: String,
+    },
+    /// No port to wait for the browser on.
+    NoPort {
+        /// The address.
+        address: String,
+        /// The system's words.
+        error: String,
+    },
+    /// What came back belongs to no login of ours.
+    NotOurs,
+    /// The person said no.
+    Denied,
+    /// Nobody came in time.
+    TimedOut,
+    /// The server refused.
+    Refused {
+        /// Its error code, where it has one of sane form.
+        code: Option<String>,
+    },
+    /// It worked, but no refresh token came.
+    NoRefreshToken,
+    /// The file cannot be read.
+    FileUnreadable {
+        /// The file.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+    /// The file is in no format of the list.
+    UnknownFormat {
+        /// The list.
+        known: Vec<String>,
+    },
+    /// A pointer of the command line leads to no text.
+    NothingThere {
+        /// The field.
+        field: String,
+        /// The pointer.
+        pointer: String,
+    },
+    /// The file's refresh token was issued for another client.
+    OtherClient {
+        /// The credential's client.
+        wanted: String,
+        /// The file's.
+        found: String,
     },
 }
 

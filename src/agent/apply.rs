@@ -223,7 +223,7 @@ impl Agent {
         }
         let (plan, shared, reports) = (Arc::clone(&active.plan), Arc::clone(&self.shared), self.reports.clone());
         tokio::spawn(async move {
-            if let Ok(values) = refresh::values(&request::sources(&plan.endpoint)).await {
+            if let Ok(values) = refresh::values(&request::sources(&plan)).await {
                 let now = refresh::configured(shared.vault.fingerprinter(), &plan, &values);
                 let _ = reports.send(Report::Configured(id, now));
             }

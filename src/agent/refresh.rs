@@ -91,7 +91,7 @@ impl Flight {
             let landing = Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO };
             report(FlightReport::Settled(Box::new(landing)));
         };
-        let values = match values(&request::sources(&self.plan.endpoint)).await {
+        let values = match values(&request::sources(&self.plan)).await {
             Ok(values) => values,
             Err(reason) => return grounded(reason.into()),
         };
@@ -104,7 +104,7 @@ impl Flight {
         record.begin(clock.now());
         let token = match self.plan.grant {
             Grant::RefreshToken { .. } => record.token_to_send().cloned(),
-            Grant::ClientCredentials => None,
+            Grant::ClientCredentials | Grant::JwtBearer(_) => None,
         };
         let mut marker = vec![Change::Record(Box::new(record.clone()))];
         marker.extend(token.as_ref().map(|token| {
@@ -210,7 +210,7 @@ pub async fn values(sources: &[&SecretSource]) -> Result<Values, SecretReason> {
 /// A fingerprint of everything that a `misconfigured` could be about: another one is worth another try.
 pub fn configured(fingerprinter: &Fingerprinter, plan: &CredentialPlan, values: &Values) -> String {
     let mut text = format!("{:?} {:?}", plan.endpoint, plan.grant);
-    for source in request::sources(&plan.endpoint) {
+    for source in request::sources(plan) {
         if let Some(value) = values.get(source) {
             let Fingerprint(mac) = fingerprinter.of(value);
             text.push_str(&hex(&mac));

@@ -42,7 +42,7 @@ struct Notes {
 pub fn source(plan: &CredentialPlan) -> Option<&SecretSource> {
     match &plan.grant {
         Grant::RefreshToken { seed } => seed.as_ref(),
-        Grant::ClientCredentials => None,
+        Grant::ClientCredentials | Grant::JwtBearer(_) => None,
     }
 }
 

@@ -101,5 +101,9 @@ fn line(plan: &Plan, credential: &CredentialPlan) -> String {
         .replace("{host}", &credential.endpoint.host())
         .replace("{channels}", &channels.join(", "));
     let state = if credential.enabled { plan_line } else { words.credential.disabled.to_owned() };
-    format!("{}: {state}", credential.name)
+    let preset = credential.preset.map(|preset| {
+        let line = words.preset.replace("{preset}", preset.name).replace("{fields}", &preset.line());
+        format!("\n  {line}")
+    });
+    format!("{}: {state}{}", credential.name, preset.unwrap_or_default())
 }

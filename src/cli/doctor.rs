@@ -131,7 +131,7 @@ async fn secret_findings(plan: &Plan, directory: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
     let credentials = plan.credentials.iter().filter(|credential| credential.enabled);
     let of_credentials = credentials.flat_map(|credential| {
-        let sources = request::sources(&credential.endpoint).into_iter().chain(agent::seeds::source(credential));
+        let sources = request::sources(credential).into_iter().chain(agent::seeds::source(credential));
         sources.map(|source| (format!("credential {:?}", &*credential.name), source)).collect::<Vec<_>>()
     });
     let of_notifiers = plan.notifiers.iter().flat_map(|notifier| {

@@ -9,12 +9,15 @@ mod doctor;
 mod handover;
 mod health;
 mod holder;
+mod import;
+mod login;
 mod once;
 mod place;
 mod retry;
 mod run;
 pub mod secret;
 mod status;
+mod taker;
 mod vault;
 
 use std::path::PathBuf;
@@ -85,6 +88,10 @@ enum Command {
     Health(health::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
+    /// The first refresh token of a credential, by a code on another device or by a browser
+    Login(login::Options),
+    /// Refresh tokens out of files that other tools keep
+    Import(import::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
     /// The vault: its encryption key, whether it is sound, beginning anew
@@ -118,6 +125,8 @@ impl Arguments {
             Command::Release(options) => handover::run(&place, &options, true),
             Command::Health(options) => health::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
+            Command::Login(options) => login::run(&place, &options),
+            Command::Import(options) => import::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Vault(options) => vault::run(&place, &options),
             Command::Demo(options) => demo::run(&options),

@@ -9,7 +9,7 @@ use crate::config::plan::Plan;
 use crate::config::report::{self, Labels};
 use crate::config::resolve::{vault_key, vault_path};
 use crate::finding::Severity;
-use crate::messages;
+use crate::messages::{self, About};
 use crate::reason::{ConfigReason, Language, Reason};
 use crate::secret::SecretSource;
 use crate::shape::Problem;
@@ -150,8 +150,17 @@ pub fn render(language: Language, path: &Path, text: &str, problems: &[Problem])
 
 /// Says to standard error what is wrong and what to do.
 pub fn complain(reason: &Reason) {
+    complain_about(reason, About::default());
+}
+
+/// [`complain`] of something that concerns a credential.
+pub fn complain_of(reason: &Reason, credential: &str) {
+    complain_about(reason, About { credential, ..About::default() });
+}
+
+fn complain_about(reason: &Reason, about: About<'_>) {
     let language = default_language();
     let words = messages::words(language);
-    let message = messages::explain(language, reason);
+    let message = messages::explain_about(language, reason, about);
     eprintln!("{}: {}\n  {}: {}", words.error, message.what, words.help, message.remedy);
 }

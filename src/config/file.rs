@@ -11,10 +11,10 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::config::lines::Lines;
-use crate::config::places;
-use crate::config::plan::{ClientAuth, Encoding, Method, OnForeignKey, OnLostAnswer};
+use crate::config::plan::{Algorithm, ClientAuth, Encoding, Method, OnForeignKey, OnLostAnswer};
 use crate::config::syntax::Syntax;
-use crate::config::words::{AutoOrLength, GrantType, Kind, Reenable, Rotates, repeatable};
+use crate::config::words::{AutoOrLength, GrantType, Kind, PresetName, Reenable, Rotates, repeatable};
+use crate::config::{places, preset};
 use crate::notify::services::{REGISTRY, Service};
 use crate::reason::{ConfigReason, Language};
 use crate::secret::{SecretSource, TextOrSecret};
@@ -38,7 +38,9 @@ impl Config {
         let mut syntax = Syntax::of(text);
         let lines = Lines::of(text);
         let mut reader = Reader { problems: std::mem::take(&mut syntax.problems) };
-        let root = Spanned::new(0..0, DeValue::Table(syntax.tree().into_inner()));
+        let mut root = syntax.tree().into_inner();
+        preset::fill(&mut root);
+        let root = Spanned::new(0..0, DeValue::Table(root));
         let tables = Tables::from_toml(root, "", &mut reader).unwrap_or_default();
         let mut told = Told { unreliable_from: syntax.unreliable_from, broken: syntax.broken, fields: Vec::new() };
         let mut problems = explain(reader.problems, &lines);
@@ -242,8 +244,8 @@ section! {
     pub struct CredentialSection {
         /// Its name, unique: [a-z0-9._-].
         pub name: String,
-        /// Fills the fields of a known provider. (Not in this version.)
-        pub preset: String,
+        /// Fills the fields of a known provider; what is written here wins.
+        pub preset: PresetName,
         /// How a new access token is had. Default: refresh_token.
         pub grant_type: GrantType,
         /// The token endpoint: https, or plain http to loopback.
@@ -297,17 +299,17 @@ section! {
         pub client_key: SecretSource,
         /// The bounds of the wait between retries. Default: 1s to 5m.
         pub backoff: BackoffSection,
-        /// For login: the issuer, whose metadata tells the endpoints. (Not used in this version.)
+        /// For login: the issuer, whose metadata tells the endpoints.
         pub issuer: String,
-        /// For login: where the browser is sent. (Not used in this version.)
+        /// For login: where the browser is sent.
         pub authorization_endpoint: String,
-        /// For login: where a device code is had. (Not used in this version.)
+        /// For login: where a device code is had.
         pub device_authorization_endpoint: String,
         /// Whether it is refreshed at all. Default: true.
         pub enabled: bool,
         /// Where the answer's fields are, as JSON pointers.
         pub response: ResponseSection,
-        /// The signed assertion of jwt_bearer. (Not in this version.)
+        /// The signed assertion of jwt_bearer.
         pub assertion: AssertionSection,
     }
 }
@@ -331,20 +333,20 @@ section! {
 }
 
 section! {
-    /// The signed assertion of the jwt_bearer grant. (Not in this version.)
+    /// The signed assertion of the jwt_bearer grant.
     pub struct AssertionSection {
-        /// The signing key: PEM, or a service-account JSON.
+        /// The private key: PEM, or a service-account JSON, which says the rest by itself.
         pub key: SecretSource,
         /// The iss claim.
         pub issuer: String,
-        /// The sub claim.
+        /// The sub claim. Default: the issuer.
         pub subject: String,
-        /// The aud claim.
+        /// The aud claim. Default: the token endpoint.
         pub audience: String,
-        /// The key's identifier.
+        /// The key's identifier, the kid of the header.
         pub key_id: String,
-        /// The signature algorithm. Default: RS256.
-        pub algorithm: String,
+        /// The signature: RS256 or ES256. Default: RS256.
+        pub algorithm: Algorithm,
     }
 }
 

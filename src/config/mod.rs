@@ -9,6 +9,7 @@ pub mod file;
 pub mod lines;
 mod places;
 pub mod plan;
+mod preset;
 pub mod report;
 pub mod resolve;
 pub mod schema;

@@ -4,18 +4,20 @@
 //! changed between two plans. Pure.
 
 use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::HeaderName;
-use url::Url;
+use url::{Host, Url};
 
 use crate::config::file::Config;
 use crate::config::template::Template;
 use crate::config::{diff, resolve};
 use crate::finding::Severity;
 use crate::notify::services::Service;
+use crate::oauth::presets::Preset;
 use crate::reason::Language;
 use crate::secret::{SecretSource, TextOrSecret};
 use crate::shape::Problem;
@@ -149,6 +151,8 @@ pub struct AgentPlan {
 pub struct CredentialPlan {
     /// Its name.
     pub name: Arc<str>,
+    /// The provider it was filled from.
+    pub preset: Option<&'static Preset>,
     /// Whether it is refreshed at all.
     pub enabled: bool,
     /// How a new access token is had.
@@ -169,6 +173,19 @@ pub struct CredentialPlan {
     pub on_lost_answer: OnLostAnswer,
     /// The bounds of the backoff.
     pub backoff: Backoff,
+    /// Where the first refresh token is had.
+    pub login: LoginPlan,
+}
+
+/// Where `login` goes: what is not written here the issuer's metadata says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LoginPlan {
+    /// The issuer (OpenID Connect Discovery 1.0, RFC 8414).
+    pub issuer: Option<Url>,
+    /// Where the browser is sent (RFC 6749 §3.1).
+    pub authorization_endpoint: Option<Url>,
+    /// Where a device code is had (RFC 8628 §3.1).
+    pub device_authorization_endpoint: Option<Url>,
 }
 
 /// How a new access token is had.
@@ -181,6 +198,37 @@ pub enum Grant {
     },
     /// With the client's own credentials (RFC 6749 §4.4).
     ClientCredentials,
+    /// With an assertion that is signed anew for each request (RFC 7523 §2.1).
+    JwtBearer(Box<Assertion>),
+}
+
+/// What is signed, and with what (RFC 7523 §3). What is not written here a service-account file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assertion {
+    /// The private key: PEM, or a service-account JSON.
+    pub key: SecretSource,
+    /// The `iss` claim.
+    pub issuer: Option<String>,
+    /// The `sub` claim; `None` is the issuer.
+    pub subject: Option<String>,
+    /// The `aud` claim; `None` is the token endpoint.
+    pub audience: Option<String>,
+    /// The `kid` of the header.
+    pub key_id: Option<String>,
+    /// How it is signed.
+    pub algorithm: Algorithm,
+}
+
+/// The signature of an assertion (RFC 7518 §3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    #[default]
+    #[schemars(rename = "RS256")]
+    Rs256,
+    /// ECDSA on P-256 with SHA-256.
+    #[schemars(rename = "ES256")]
+    Es256,
 }
 
 impl Grant {
@@ -189,6 +237,7 @@ impl Grant {
         match self {
             Self::RefreshToken { .. } => "refresh_token",
             Self::ClientCredentials => "client_credentials",
+            Self::JwtBearer(_) => "urn:ietf:params:oauth:grant-type:jwt-bearer",
         }
     }
 }
@@ -225,13 +274,28 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Host and port, for bounds and messages; never the path or query.
+    /// Its host, for bounds and messages.
     pub fn host(&self) -> String {
-        let host = self.url.host_str().unwrap_or_default();
-        match self.url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        }
+        host(&self.url)
+    }
+}
+
+/// Host and port of an address; never the path or query, which may hold a secret.
+pub fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Whether an address is on this machine: 127.0.0.0/8, ::1 and localhost.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
+        Some(Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
+        Some(Host::Domain(domain)) => domain == "localhost",
+        None => false,
     }
 }
 

@@ -29,7 +29,7 @@ pub fn schema() -> Value {
 /// The fields that a table cannot do without.
 const REQUIRED: [(&str, &[&str]); 3] = [
     ("GatewaySection", &["database"]),
-    ("CredentialSection", &["name", "token_url", "channels"]),
+    ("CredentialSection", &["name", "channels"]),
     ("ApiSection", &["url", "token"]),
 ];
 

@@ -120,6 +120,16 @@ mod tests {
         assert_eq!(template.pointers().collect::<Vec<_>>(), ["/a/b"]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn row_55_any_text_is_read_without_a_panic(text in "[{}/a-z_ \\n\\u{0}é]{0,40}") {
+            if let Ok(template) = Template::parse(&text) {
+                let is_token = |part: &Part| !matches!(part, Part::Text(_) | Part::ExpiresAt);
+                proptest::prop_assert!(template.parts().iter().any(is_token));
+            }
+        }
+    }
+
     #[test]
     fn bad_templates_say_why() {
         for (text, why) in [

@@ -9,7 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::config::plan::{ClientAuth, Encoding, GatewayKind, Method, OnForeignKey, OnLostAnswer};
+use crate::config::plan::{Algorithm, ClientAuth, Encoding, GatewayKind, Method, OnForeignKey, OnLostAnswer};
+use crate::oauth::presets::{Preset, REGISTRY};
 use crate::reason::{ConfigReason, Language};
 use crate::shape::{FromToml, Reader, nearest, wrong_type};
 
@@ -34,6 +35,7 @@ words! {
     Reenable: "auto" => Self::Auto, "never" => Self::Never;
     GrantType: "refresh_token" => Self::RefreshToken, "client_credentials" => Self::ClientCredentials,
         "jwt_bearer" => Self::JwtBearer, "urn:ietf:params:oauth:grant-type:jwt-bearer" => Self::JwtBearer;
+    Algorithm: "RS256" => Self::Rs256, "ES256" => Self::Es256;
     Method: "POST" => Self::Post, "GET" => Self::Get;
     Encoding: "form" => Self::Form, "json" => Self::Json, "query" => Self::Query;
     ClientAuth: "none" => Self::None, "client_secret_post" => Self::ClientSecretPost,
@@ -84,6 +86,36 @@ impl JsonSchema for Kind {
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({"enum": ["auto", "one-api", "new-api", "one-hub"]})
+    }
+}
+
+/// A provider that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresetName(pub &'static Preset);
+
+impl FromToml for PresetName {
+    const EXPECTED: &'static str = "a known provider's name, in quotes";
+
+    fn from_toml(value: Spanned<DeValue<'_>>, field: &str, reader: &mut Reader) -> Option<Self> {
+        let Some(name) = value.get_ref().as_str() else { return wrong_type(&value, field, reader) };
+        let found = Preset::named(name).map(Self);
+        if found.is_none() {
+            reader.error(field, value.span(), not_one_of(name, REGISTRY.iter().map(|preset| preset.name)));
+        }
+        found
+    }
+}
+
+impl JsonSchema for PresetName {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> Cow<'static, str> {
+        "Preset".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let names: Vec<&str> = REGISTRY.iter().map(|preset| preset.name).collect();
+        json_schema!({"enum": names})
     }
 }
 

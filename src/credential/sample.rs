@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::plan::{
-    Backoff, ClientAuth, CredentialPlan, Encoding, Endpoint, Grant, Method, OnLostAnswer, ResponsePointers, Transport,
+    Backoff, ClientAuth, CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method, OnLostAnswer, ResponsePointers,
+    Transport,
 };
 use crate::credential::record::{AccessGrant, Record, RecordId};
 use crate::secret::{Secret, SecretSource};
@@ -22,6 +23,7 @@ pub fn at(seconds: i64) -> Timestamp {
 pub fn plan() -> CredentialPlan {
     CredentialPlan {
         name: "openai".into(),
+        preset: None,
         enabled: true,
         grant: Grant::RefreshToken { seed: Some(SecretSource::Env("SEED".into())) },
         endpoint: Endpoint {
@@ -51,6 +53,7 @@ pub fn plan() -> CredentialPlan {
         revokes_previous: false,
         on_lost_answer: OnLostAnswer::AskLate,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_secs(300) },
+        login: LoginPlan::default(),
     }
 }
 

@@ -128,6 +128,10 @@ pub struct Words {
     pub plan: &'static str,
     /// What the `vault` commands say.
     pub vault: VaultWords,
+    /// Below it, where a preset filled it; fields preset, fields.
+    pub preset: &'static str,
+    /// What `login` and `import` say.
+    pub login: LoginWords,
 }
 
 /// What the `vault` commands say.
@@ -153,6 +157,37 @@ pub struct VaultWords {
     pub forgotten: &'static str,
     /// Asks for a person's word.
     pub type_yes: &'static str,
+}
+
+/// The dialogue of `login`, and what `import` says; fields in braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoginWords {
+    /// Open this address and type the code; fields url, code.
+    pub device: &'static str,
+    /// Open this address.
+    pub browser: &'static str,
+    /// Paste the address that the browser ended at.
+    pub paste: &'static str,
+    /// Somebody waits; field time.
+    pub waiting: &'static str,
+    /// What the browser shows at the end.
+    pub close_the_page: &'static str,
+    /// The refresh token is in the vault; field credential.
+    pub done: &'static str,
+    /// The refresh token would go into the vault; fields file, format, credential.
+    pub would_import: &'static str,
+    /// How to do it.
+    pub say_yes: &'static str,
+    /// The config has no such credential; field file.
+    pub add_first: &'static str,
+    /// Nothing of this file goes into the vault.
+    pub nothing_to_import: &'static str,
+    /// Below it, where the file has a client secret; the command follows.
+    pub client_secret: &'static str,
+    /// Who else has the refresh token must not use it any more.
+    pub one_owner: &'static str,
+    /// A format that the command line told by pointers.
+    pub by_pointers: &'static str,
 }
 
 /// Column titles of `status`.

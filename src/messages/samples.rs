@@ -1,8 +1,8 @@
 //! A sample of every reason there is, for tests. A variant without a sample does not compile.
 
 use crate::reason::{
-    AgentReason, ChannelReason, ConfigReason, GatewayReason, NotifierReason, Reason, SecretReason, TokenReason,
-    VaultReason,
+    AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
+    TokenReason, VaultReason,
 };
 use crate::time::Timestamp;
 
@@ -48,6 +48,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         BadKey,
         TimeoutOrder,
         BackoffOrder,
+        OwnTokenUrl { preset: "auth0", form: "https://TENANT.auth0.com/oauth/token" },
         Needs { field: "service", other: "keyring" },
         Conflicts { field: "api", other: "database" },
         NotYet { what: "`jwt_bearer`" },
@@ -70,6 +71,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ));
     reasons.extend(samples!(TokenReason:
         NotSent { host: "auth.example", error: error },
+        NotMade { detail: "the key is no PEM" },
         Certificate { host: "auth.example", error: error },
         AnswerLost { host: "auth.example", error: error },
         DiedInFlight { at: at },
@@ -90,6 +92,22 @@ pub(crate) fn reasons() -> Vec<Reason> {
         OtherClientsSeed { client_id: "app" },
         Crashed,
         VaultIsOlder { code: "invalid_grant".to_owned() },
+    ));
+    reasons.extend(samples!(LoginReason:
+        NoneNeeded { grant: "client_credentials" },
+        NoEndpoint { fields: names() },
+        Unusable { host: "auth.example", status: 400_u16, code: "invalid_scope".to_owned() },
+        OtherIssuer { host: "auth.example" },
+        NoPort { address: "127.0.0.1:7171", error: error },
+        NotOurs,
+        Denied,
+        TimedOut,
+        Refused { code: "invalid_scope".to_owned() },
+        NoRefreshToken,
+        FileUnreadable { path: "auth.json", error: error },
+        UnknownFormat { known: names() },
+        NothingThere { field: "refresh_token", pointer: "/a/b" },
+        OtherClient { wanted: "app", found: "other" },
     ));
     reasons.extend(samples!(VaultReason:
         Directory { path: "/data/vault", error: error },
@@ -183,6 +201,8 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         TokenReason::UnknownError { status: 404, code: None }.into(),
         TokenReason::OutcomeUnknown { lost_at: at, code: None }.into(),
         TokenReason::VaultIsOlder { code: None }.into(),
+        LoginReason::Unusable { host: "auth.example".into(), status: 200, code: None }.into(),
+        LoginReason::Refused { code: None }.into(),
         VaultReason::WrongKey { configured: false }.into(),
         VaultReason::Fleeting { path: "/dev/shm/vault.db".into(), filesystem: "tmpfs".into() }.into(),
         ChannelReason::NameMatches { name: "a".into(), ids: Vec::new() }.into(),

@@ -3,9 +3,11 @@
 //! Never cancelled, never retried, never redirected. Tells apart what was not sent, what was answered, and what is
 //! unknown; says nothing of what an answer means.
 
+use std::time::Duration;
+
 use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
-use crate::config::plan::{CredentialPlan, Method};
+use crate::config::plan::{CredentialPlan, Endpoint, Method, host};
 use crate::credential::record::Outcome;
 use crate::failpoint::failpoint;
 use crate::oauth::request::{self, TokenRequest};
@@ -26,45 +28,76 @@ pub async fn refresh(
     refresh_token: Option<&Secret>,
     values: &Values,
 ) -> Outcome {
-    let host = plan.endpoint.host();
-    let not_sent = |error: String| Outcome::NotSent(TokenReason::NotSent { host: host.clone(), error });
-    let request = match request::request(plan, refresh_token, values) {
-        Ok(request) => request,
-        Err(error) => return not_sent(error.to_string()),
-    };
-    let client = match clients.get(&plan.endpoint.transport, values) {
-        Ok(client) => client,
-        Err(error) => return not_sent(error.to_string()),
-    };
-    let sent_at = clock.now();
-    failpoint!("before-connect");
-    match send(&client, request, plan).await {
-        Ok(mut response) => {
-            response.sent_at = sent_at;
-            response.received_at = clock.now();
-            let sent: Vec<&Secret> = refresh_token.into_iter().chain(values.values()).collect();
-            response::outcome(plan, &response, &sent)
-        }
-        Err(error) if error.is_connect() || error.is_builder() => match certificate_trouble(&error) {
-            Some(error) => Outcome::NotSent(TokenReason::Certificate { host, error }),
-            None => not_sent(plain(error)),
-        },
-        Err(error) => Outcome::Unknown(TokenReason::AnswerLost { host, error: plain(error) }),
+    match request::request(plan, refresh_token, values, clock.now()) {
+        Ok(request) => ask(clients, clock, plan, request, refresh_token, values).await,
+        Err(error) => Outcome::NotSent(TokenReason::NotMade { detail: error.to_string() }),
     }
 }
 
-async fn send(client: &reqwest::Client, request: TokenRequest, plan: &CredentialPlan) -> reqwest::Result<Response> {
+/// Sends one token request of any grant and says what it came to; `secret` is what it carries besides `values`.
+pub async fn ask(
+    clients: &Clients,
+    clock: &dyn Clock,
+    plan: &CredentialPlan,
+    request: TokenRequest,
+    secret: Option<&Secret>,
+    values: &Values,
+) -> Outcome {
+    match fetch(clients, clock, &plan.endpoint, request, values).await {
+        Ok(response) => {
+            let sent: Vec<&Secret> = secret.into_iter().chain(values.values()).collect();
+            response::outcome(plan, &response, &sent)
+        }
+        Err(Failure::NotSent(reason)) => Outcome::NotSent(reason),
+        Err(Failure::Lost(reason)) => Outcome::Unknown(reason),
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// The request never left.
+    NotSent(TokenReason),
+    /// It left, and no whole answer came back.
+    Lost(TokenReason),
+}
+
+/// Sends a request by an endpoint's way of connecting, and reads the answer, whatever it means.
+///
+/// # Errors
+/// When no whole answer came.
+pub async fn fetch(
+    clients: &Clients,
+    clock: &dyn Clock,
+    endpoint: &Endpoint,
+    request: TokenRequest,
+    values: &Values,
+) -> Result<Response, Failure> {
+    let client = clients
+        .get(&endpoint.transport, values)
+        .map_err(|error| Failure::NotSent(TokenReason::NotMade { detail: error.to_string() }))?;
+    let host = host(&request.url);
+    let sent_at = clock.now();
+    failpoint!("before-connect");
+    match send(&client, request, endpoint.timeout).await {
+        Ok(response) => Ok(Response { sent_at, received_at: clock.now(), ..response }),
+        Err(error) if error.is_connect() || error.is_builder() => {
+            Err(Failure::NotSent(match certificate_trouble(&error) {
+                Some(error) => TokenReason::Certificate { host, error },
+                None => TokenReason::NotSent { host, error: plain(error) },
+            }))
+        }
+        Err(error) => Err(Failure::Lost(TokenReason::AnswerLost { host, error: plain(error) })),
+    }
+}
+
+async fn send(client: &reqwest::Client, request: TokenRequest, timeout: Duration) -> reqwest::Result<Response> {
     let method = match request.method {
         Method::Post => reqwest::Method::POST,
         Method::Get => reqwest::Method::GET,
     };
-    let mut answer = client
-        .request(method, request.url)
-        .headers(request.headers)
-        .body(request.body)
-        .timeout(plan.endpoint.timeout)
-        .send()
-        .await?;
+    let mut answer =
+        client.request(method, request.url).headers(request.headers).body(request.body).timeout(timeout).send().await?;
     failpoint!("answer-begun");
     let mut response = Response {
         status: answer.status().as_u16(),

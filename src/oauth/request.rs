@@ -1,4 +1,4 @@
-//! The token request (RFC 6749 §4.4.2, §6), made from the plan alone. Pure.
+//! The token request (RFC 6749 §4.4.2, §6; RFC 7523 §2.1), made from the plan alone. Pure.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,10 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use url::Url;
 use url::form_urlencoded;
 
-use crate::config::plan::{ClientAuth, CredentialPlan, Encoding, Endpoint, Method};
+use crate::config::plan::{ClientAuth, CredentialPlan, Encoding, Endpoint, Grant, Method};
+use crate::oauth::assertion::{self, AssertionError};
 use crate::secret::{Secret, SecretSource, TextOrSecret, Values};
+use crate::time::Timestamp;
 
 /// A request that is ready to be sent. Its parts hold secrets: there is no `Debug`.
 pub struct TokenRequest {
@@ -32,20 +34,28 @@ pub enum RequestError {
     /// A header's value is not allowed in HTTP.
     #[error("the value of header {0} has characters that HTTP does not allow")]
     Header(String),
+    /// The assertion could not be signed.
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
 }
 
 /// The secret sources whose values a request needs, beside the refresh token.
-pub fn sources(endpoint: &Endpoint) -> Vec<&SecretSource> {
+pub fn sources(plan: &CredentialPlan) -> Vec<&SecretSource> {
+    let endpoint = &plan.endpoint;
     let texts = endpoint.params.values().chain(endpoint.headers.iter().map(|(_, value)| value));
     let in_texts = texts.filter_map(|text| match text {
         TextOrSecret::Secret(source) => Some(source),
         TextOrSecret::Text(_) => None,
     });
+    let assertion = match &plan.grant {
+        Grant::JwtBearer(assertion) => Some(&assertion.key),
+        Grant::RefreshToken { .. } | Grant::ClientCredentials => None,
+    };
     let key = endpoint.transport.client_cert.as_ref().map(|(_, key)| key);
-    endpoint.client_secret.iter().chain(in_texts).chain(key).collect()
+    endpoint.client_secret.iter().chain(in_texts).chain(key).chain(assertion).collect()
 }
 
-/// Makes the request.
+/// Makes the request that gets a new access token now.
 ///
 /// # Errors
 /// When a value is missing or cannot travel.
@@ -53,15 +63,40 @@ pub fn request(
     plan: &CredentialPlan,
     refresh_token: Option<&Secret>,
     values: &Values,
+    now: Timestamp,
 ) -> Result<TokenRequest, RequestError> {
     let endpoint = &plan.endpoint;
+    let signed = match &plan.grant {
+        Grant::JwtBearer(plan) => {
+            let key = values.get(&plan.key).ok_or_else(|| RequestError::Missing(plan.key.to_string()))?;
+            Some(assertion::sign(plan, endpoint, key, now)?)
+        }
+        Grant::RefreshToken { .. } | Grant::ClientCredentials => None,
+    };
+    let scope = endpoint.scope.as_deref().filter(|_| !signed.as_ref().is_some_and(|signed| signed.is_service_account));
+    let mut grant = vec![("grant_type", plan.grant.as_str())];
+    grant.extend(refresh_token.map(|token| ("refresh_token", token.expose())));
+    grant.extend(signed.as_ref().map(|signed| ("assertion", signed.jwt.expose())));
+    grant.extend(scope.map(|scope| ("scope", scope)));
+    token_request(endpoint, &grant, values)
+}
+
+/// A request of any grant: its own parameters, and what the endpoint adds to them.
+///
+/// # Errors
+/// When a value is missing or cannot travel.
+pub fn token_request(
+    endpoint: &Endpoint,
+    grant: &[(&str, &str)],
+    values: &Values,
+) -> Result<TokenRequest, RequestError> {
     let mut headers = HeaderMap::new();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     let mut parameters = BTreeMap::new();
     for (name, value) in &endpoint.params {
         parameters.insert(name.clone(), text(value, values)?.to_owned());
     }
-    let mut standard = vec![("grant_type", plan.grant.as_str())];
+    let mut standard = grant.to_vec();
     let client_id = endpoint.client_id.as_deref();
     match endpoint.auth {
         ClientAuth::None => standard.extend(client_id.map(|id| ("client_id", id))),
@@ -74,8 +109,6 @@ pub fn request(
             headers.insert(AUTHORIZATION, sensitive(AUTHORIZATION.as_str(), &basic)?);
         }
     }
-    standard.extend(refresh_token.map(|token| ("refresh_token", token.expose())));
-    standard.extend(endpoint.scope.as_deref().map(|scope| ("scope", scope)));
     for (name, value) in standard {
         let name = endpoint.param_names.get(name).map_or(name, String::as_str);
         parameters.insert(name.to_owned(), value.to_owned());
@@ -129,3 +162,6 @@ fn sensitive(name: &str, value: &str) -> Result<HeaderValue, RequestError> {
     value.set_sensitive(true);
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! What is wrong with a config, where, and that nothing is told twice.
 
 use one_api_sidecar::notify::services::REGISTRY;
+use one_api_sidecar::oauth::presets::REGISTRY as PRESETS;
 use one_api_sidecar::reason::ConfigReason;
 
 use super::{SMALL, TEN_LINES, plan, problem, problems, read, shown};
@@ -115,18 +116,37 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
             "credential \"a\".headers.authorization",
             ConfigReason::BareSecret { env: None },
         ),
-        (with("preset = \"openai\""), "credential \"a\".preset", not_yet("preset")),
+        (
+            with("preset = \"opnai\""),
+            "credential \"a\".preset",
+            ConfigReason::NotOneOf {
+                found: Some("opnai".into()),
+                nearest: Some("openai".into()),
+                expected: PRESETS.iter().map(|preset| preset.name.into()).collect(),
+            },
+        ),
+        (
+            SMALL.replace("token_url = \"https://auth.example.com/token\"", "preset = \"auth0\""),
+            "credential \"a\".token_url",
+            ConfigReason::OwnTokenUrl { preset: "auth0".into(), form: "https://TENANT.auth0.com/oauth/token".into() },
+        ),
+        (with("preset = \"google\"\nclient_id = \"x\""), "credential \"a\".client_secret", missing("client_secret")),
         (
             with("grant_type = \"urn:ietf:params:oauth:grant-type:jwt-bearer\""),
-            "credential \"a\".grant_type",
-            not_yet("grant_type = \"jwt_bearer\""),
+            "credential \"a\".assertion",
+            missing("assertion"),
         ),
         (
-            with("[credential.assertion]\nissuer = \"x\""),
-            "credential \"a\".assertion",
-            not_yet("[credential.assertion]"),
+            with("grant_type = \"jwt_bearer\"\n[credential.assertion]\nissuer = \"x\""),
+            "credential \"a\".assertion.key",
+            missing("key"),
         ),
-        (with("issuer = \"https://x.example\""), "credential \"a\".issuer", not_yet("login (issuer)")),
+        (
+            with("[credential.assertion]\nkey = { env = \"X\" }"),
+            "credential \"a\".assertion",
+            needs("assertion", "grant_type = \"jwt_bearer\""),
+        ),
+        (with("issuer = \"http://x.example\""), "credential \"a\".issuer", ConfigReason::PlainHttp),
         (with("[vault]\nurl = \"postgres://x\""), "vault.url", not_yet("[vault] url")),
         (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "gateway.database", not_yet("a MySQL database")),
         (SMALL.replace("one-api.db", "postgres://u:p@h/d"), "gateway.database", not_yet("a PostgreSQL database")),

@@ -173,6 +173,11 @@ impl Endpoint {
         Self::start(Options { fallback: Action::json(status, body), ..Options::default() })
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The token endpoint's address.
     pub fn url(&self) -> String {
         self.url_of("/oauth/token")

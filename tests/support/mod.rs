@@ -5,8 +5,11 @@
 pub mod database;
 pub mod endpoint;
 pub mod gateway;
+pub mod peer;
 pub mod process;
+pub mod proxy;
 pub mod scene;
+pub mod tls;
 
 use std::time::{Duration, Instant};
 

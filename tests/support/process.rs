@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -101,6 +101,17 @@ impl Bench {
     /// Starts a command and does not wait for it.
     pub fn spawn(&self, arguments: &[&str]) -> Sidecar {
         Sidecar::spawn(self.command(arguments))
+    }
+
+    /// Starts a command that goes on beside the test; what it reads comes by the pipe.
+    pub fn spawn_command(&self, arguments: &[&str]) -> (Sidecar, ChildStdin) {
+        let mut command = self.command(arguments);
+        let mut sidecar = {
+            command.stdin(Stdio::piped());
+            Sidecar::spawn(command)
+        };
+        let stdin = sidecar.child.stdin.take().expect("stdin is piped");
+        (sidecar, stdin)
     }
 
     /// Starts the agent.

@@ -10,8 +10,8 @@ use super::Check;
 use super::network::{endpoint_url, needs, network};
 use crate::config::file::{ChannelEntry, CredentialSection, Entry, ResponseSection, is_name};
 use crate::config::plan::{
-    ChannelPlan, ChannelSelect, ClientAuth, CredentialPlan, Encoding, Endpoint, Grant, Method, ResponsePointers,
-    Transport,
+    Assertion, ChannelPlan, ChannelSelect, ClientAuth, CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method,
+    ResponsePointers, Transport,
 };
 use crate::config::template::Template;
 use crate::config::words::{GrantType, repeatable};
@@ -20,7 +20,8 @@ use crate::secret::TextOrSecret;
 use crate::shape::{At, Span, nearest};
 
 /// The parameters of RFC 6749 that have fields of their own and may be renamed.
-const STANDARD_PARAMETERS: [&str; 5] = ["grant_type", "client_id", "client_secret", "refresh_token", "scope"];
+const STANDARD_PARAMETERS: [&str; 6] =
+    ["grant_type", "client_id", "client_secret", "refresh_token", "scope", "assertion"];
 
 /// Headers whose value is a secret: never bare text.
 const SECRET_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];
@@ -39,7 +40,6 @@ fn credential(
     gateways: &[Option<Arc<str>>],
 ) -> Option<CredentialPlan> {
     let (label, header, written) = (entry.label.as_str(), &entry.at.span, &entry.at.value);
-    features_to_come(check, label, written);
     let name = match &written.name {
         Some(name) => check.name(format!("{label}.name"), name),
         None => {
@@ -47,14 +47,16 @@ fn credential(
             None
         }
     };
-    let grant = grant(check, label, written);
+    let grant = grant(check, entry);
     let network = network(check, label, Some(written));
-    let endpoint = endpoint(check, entry, &grant, network.timeout, network.transport);
+    let endpoint = endpoint(check, entry, grant.as_ref(), network.timeout, network.transport);
     let channels = channels(check, entry, gateways);
+    let login = login(check, label, written);
     Some(CredentialPlan {
         name: name?,
+        preset: written.preset.as_ref().map(|preset| preset.value.0),
         enabled: written.enabled.as_ref().is_none_or(|enabled| enabled.value),
-        grant,
+        grant: grant?,
         endpoint: endpoint?,
         channels,
         refresh_before: network.refresh_before,
@@ -63,51 +65,70 @@ fn credential(
         revokes_previous: written.revokes_previous.as_ref().is_some_and(|revokes| revokes.value),
         on_lost_answer: written.on_lost_answer.as_ref().map(|word| word.value).unwrap_or_default(),
         backoff: network.backoff,
+        login,
     })
 }
 
-/// Fields that the contract has and this version cannot honour yet.
-fn features_to_come(check: &mut Check<'_>, label: &str, written: &CredentialSection) {
-    if let Some(preset) = &written.preset {
-        check.not_yet(format!("{label}.preset"), &preset.span, "preset");
-    }
-    if let Some(assertion) = &written.assertion {
-        check.not_yet(format!("{label}.assertion"), &assertion.span, "[credential.assertion]");
-    }
-    // These matter to `login` alone; the rest of the credential works without.
-    for (key, at) in [
-        ("issuer", &written.issuer),
-        ("authorization_endpoint", &written.authorization_endpoint),
-        ("device_authorization_endpoint", &written.device_authorization_endpoint),
-    ] {
-        let Some(at) = at else { continue };
-        let field = format!("{label}.{key}");
-        if endpoint_url(check, &field, at).is_some() {
-            check.warning(field, &at.span, ConfigReason::NotYet { what: format!("login ({key})") });
-        }
+/// The addresses that only `login` needs; the rest of the credential works without.
+fn login(check: &mut Check<'_>, label: &str, written: &CredentialSection) -> LoginPlan {
+    let mut url = |key: &str, at: &Option<At<String>>| endpoint_url(check, &format!("{label}.{key}"), at.as_ref()?);
+    LoginPlan {
+        issuer: url("issuer", &written.issuer),
+        authorization_endpoint: url("authorization_endpoint", &written.authorization_endpoint),
+        device_authorization_endpoint: url("device_authorization_endpoint", &written.device_authorization_endpoint),
     }
 }
 
-fn grant(check: &mut Check<'_>, label: &str, written: &CredentialSection) -> Grant {
-    let seed = |check: &mut Check<'_>| {
-        let field = format!("{label}.refresh_token");
-        written.refresh_token.as_ref().map(|at| check.secret(&field, &at.value, &at.span))
-    };
-    let Some(grant_type) = &written.grant_type else { return Grant::RefreshToken { seed: seed(check) } };
-    match grant_type.value {
-        GrantType::RefreshToken => Grant::RefreshToken { seed: seed(check) },
-        GrantType::ClientCredentials => {
-            if let Some(token) = &written.refresh_token {
-                let other = "grant_type = \"client_credentials\"";
-                conflict(check, format!("{label}.refresh_token"), &token.span, "refresh_token", other);
-            }
-            Grant::ClientCredentials
-        }
-        GrantType::JwtBearer => {
-            check.not_yet(format!("{label}.grant_type"), &grant_type.span, "grant_type = \"jwt_bearer\"");
-            Grant::ClientCredentials
-        }
+fn grant(check: &mut Check<'_>, entry: &Entry<CredentialSection>) -> Option<Grant> {
+    let (label, written) = (entry.label.as_str(), &entry.at.value);
+    let grant_type = written.grant_type.as_ref().map_or(GrantType::RefreshToken, |grant| grant.value);
+    if grant_type != GrantType::JwtBearer
+        && let Some(assertion) = &written.assertion
+    {
+        let (this, other) = ("assertion", "grant_type = \"jwt_bearer\"");
+        needs(check, format!("{label}.{this}"), &assertion.span, this, other);
     }
+    if grant_type != GrantType::RefreshToken
+        && let Some(token) = &written.refresh_token
+    {
+        let other = match grant_type {
+            GrantType::JwtBearer => "grant_type = \"jwt_bearer\"",
+            _ => "grant_type = \"client_credentials\"",
+        };
+        conflict(check, format!("{label}.refresh_token"), &token.span, "refresh_token", other);
+    }
+    match grant_type {
+        GrantType::RefreshToken => {
+            let field = format!("{label}.refresh_token");
+            let seed = written.refresh_token.as_ref().map(|at| check.secret(&field, &at.value, &at.span));
+            Some(Grant::RefreshToken { seed })
+        }
+        GrantType::ClientCredentials => Some(Grant::ClientCredentials),
+        GrantType::JwtBearer => assertion(check, entry).map(|assertion| Grant::JwtBearer(Box::new(assertion))),
+    }
+}
+
+/// `[credential.assertion]`: only the key is needed always, a service-account file says the rest.
+fn assertion(check: &mut Check<'_>, entry: &Entry<CredentialSection>) -> Option<Assertion> {
+    let (label, header) = (entry.label.as_str(), &entry.at.span);
+    let Some(assertion) = &entry.at.value.assertion else {
+        check.missing(label, "assertion", header);
+        return None;
+    };
+    let (field, written) = (format!("{label}.assertion"), &assertion.value);
+    let Some(key) = &written.key else {
+        check.missing(&field, "key", &assertion.span);
+        return None;
+    };
+    let text = |at: &Option<At<String>>| at.as_ref().map(|at| at.value.clone());
+    Some(Assertion {
+        key: check.secret(&format!("{field}.key"), &key.value, &key.span),
+        issuer: text(&written.issuer),
+        subject: text(&written.subject),
+        audience: text(&written.audience),
+        key_id: text(&written.key_id),
+        algorithm: written.algorithm.as_ref().map(|at| at.value).unwrap_or_default(),
+    })
 }
 
 fn conflict(check: &mut Check<'_>, field: String, span: &Span, this: &str, other: &str) {
@@ -118,7 +139,7 @@ fn conflict(check: &mut Check<'_>, field: String, span: &Span, this: &str, other
 fn endpoint(
     check: &mut Check<'_>,
     entry: &Entry<CredentialSection>,
-    grant: &Grant,
+    grant: Option<&Grant>,
     timeout: Duration,
     transport: Transport,
 ) -> Option<Endpoint> {
@@ -126,16 +147,13 @@ fn endpoint(
     let url = match &written.token_url {
         Some(url) => endpoint_url(check, &format!("{label}.token_url"), url),
         None => {
-            // A preset would bring it along; that there is none yet was told.
-            if written.preset.is_none() {
-                check.missing(label, "token_url", header);
-            }
+            token_url_is_missing(check, label, header, written);
             None
         }
     };
     let method = written.method.as_ref().map(|word| word.value).unwrap_or_default();
     let encoding = encoding(check, label, written, method);
-    let auth = client_auth(check, label, written);
+    let auth = client_auth(check, entry);
     let client_secret =
         written.client_secret.as_ref().map(|at| check.secret(&format!("{label}.client_secret"), &at.value, &at.span));
     let param_names = param_names(check, label, written);
@@ -159,6 +177,18 @@ fn endpoint(
     })
 }
 
+fn token_url_is_missing(check: &mut Check<'_>, label: &str, header: &Span, written: &CredentialSection) {
+    match written.preset.as_ref().and_then(|preset| Some((preset, preset.value.0.own_token_url?))) {
+        Some((preset, form)) if !check.config.told.about(&format!("{label}.token_url")) => {
+            let reason = ConfigReason::OwnTokenUrl { preset: preset.value.0.name.into(), form: form.into() };
+            check.error(format!("{label}.token_url"), &preset.span, reason);
+        }
+        // A misspelt preset would have brought it along.
+        None if !check.config.told.about(&format!("{label}.preset")) => check.missing(label, "token_url", header),
+        _ => check.incomplete = true,
+    }
+}
+
 fn encoding(check: &mut Check<'_>, label: &str, written: &CredentialSection, method: Method) -> Encoding {
     match (&written.encoding, method) {
         (None, Method::Post) => Encoding::default(),
@@ -171,28 +201,25 @@ fn encoding(check: &mut Check<'_>, label: &str, written: &CredentialSection, met
     }
 }
 
-fn client_auth(check: &mut Check<'_>, label: &str, written: &CredentialSection) -> ClientAuth {
-    let auth = written.token_endpoint_auth_method.as_ref();
-    match auth.map(|auth| auth.value).unwrap_or_default() {
-        ClientAuth::None => {
-            if let Some(secret) = &written.client_secret {
-                let (this, other) = ("client_secret", "token_endpoint_auth_method");
-                needs(check, format!("{label}.{this}"), &secret.span, this, other);
-            }
-            ClientAuth::None
+fn client_auth(check: &mut Check<'_>, entry: &Entry<CredentialSection>) -> ClientAuth {
+    let (label, header, written) = (entry.label.as_str(), &entry.at.span, &entry.at.value);
+    let Some(auth) = written.token_endpoint_auth_method.as_ref().filter(|auth| auth.value != ClientAuth::None) else {
+        if let Some(secret) = &written.client_secret {
+            let (this, other) = ("client_secret", "token_endpoint_auth_method");
+            needs(check, format!("{label}.{this}"), &secret.span, this, other);
         }
-        method => {
-            let this = "token_endpoint_auth_method";
-            let absent =
-                [("client_id", written.client_id.is_none()), ("client_secret", written.client_secret.is_none())];
-            for (other, _) in absent.into_iter().filter(|(_, is_absent)| *is_absent) {
-                if let Some(auth) = auth {
-                    needs(check, format!("{label}.{this}"), &auth.span, this, other);
-                }
-            }
-            method
+        return ClientAuth::None;
+    };
+    let this = "token_endpoint_auth_method";
+    let is_presets = written.preset.as_ref().is_some_and(|preset| preset.span == auth.span);
+    let absent = [("client_id", written.client_id.is_none()), ("client_secret", written.client_secret.is_none())];
+    for (other, _) in absent.into_iter().filter(|(_, is_absent)| *is_absent) {
+        match is_presets {
+            true => check.missing(label, other, header),
+            false => needs(check, format!("{label}.{this}"), &auth.span, this, other),
         }
     }
+    auth.value
 }
 
 /// Only the standard parameters can be renamed: the others are written as they are to be sent.
@@ -219,13 +246,14 @@ fn params(
     check: &mut Check<'_>,
     label: &str,
     written: &CredentialSection,
-    grant: &Grant,
+    grant: Option<&Grant>,
     names: &BTreeMap<String, String>,
 ) -> BTreeMap<String, TextOrSecret> {
     // What is sent anyway, under the name it is sent by: a second one would make the request ambiguous.
     let sent_anyway = [
         ("grant_type", true),
-        ("refresh_token", matches!(grant, Grant::RefreshToken { .. })),
+        ("refresh_token", matches!(grant, Some(Grant::RefreshToken { .. }))),
+        ("assertion", matches!(grant, Some(Grant::JwtBearer(_)))),
         ("client_id", written.client_id.is_some()),
         ("client_secret", written.client_secret.is_some()),
         ("scope", written.scope.is_some()),

@@ -1,13 +1,12 @@
 //! Addresses, timing and transport: a credential's own fields, else those of `[defaults]`, else what is built in.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::Check;
 use crate::config::file::{BackoffSection, CredentialSection, DefaultsSection};
-use crate::config::plan::{Backoff, Transport};
+use crate::config::plan::{Backoff, Transport, is_loopback};
 use crate::reason::ConfigReason;
 use crate::shape::{At, Length};
 
@@ -155,16 +154,6 @@ fn parse(text: &str, schemes: &[&str], begins: &str) -> Result<Url, String> {
         return Err("it has a part after #, which is never sent".into());
     }
     Ok(url)
-}
-
-/// 127.0.0.0/8, ::1 and localhost.
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => Ipv4Addr::is_loopback(&address),
-        Some(Host::Ipv6(address)) => Ipv6Addr::is_loopback(&address),
-        Some(Host::Domain(domain)) => domain == "localhost",
-        None => false,
-    }
 }
 
 #[cfg(test)]

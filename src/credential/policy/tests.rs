@@ -180,6 +180,47 @@ proptest! {
     }
 
     #[test]
+    fn no_two_refreshes_are_within_the_floor(
+        lifetime_ms in 0u64..10_000, assumed: bool, revokes_previous: bool, refresh_token_life in proptest::option::of(0u64..100),
+        lag in 0u64..4000, before in 0u64..4000, jitter in 0u16..=1000, later_ms in 0u64..120_000,
+    ) {
+        let mut plan = plan();
+        plan.refresh_before = Duration::from_secs(before);
+        plan.revokes_previous = revokes_previous;
+        let mut record = record();
+        record.state.jitter = jitter;
+        record.state.refresh_token_at = refresh_token_life.map(|_| at(0));
+        record.state.refresh_token_expires_at = refresh_token_life.map(|life| at(0) + Duration::from_secs(life));
+        let mut token = grant(Duration::from_millis(lifetime_ms));
+        token.lifetime_assumed = assumed;
+        record.access = Some(token);
+        let now = at(0) + Duration::from_millis(later_ms);
+        let floor = if assumed { FLOOR_ASSUMED } else { FLOOR };
+        if decide(&plan, &record, Duration::from_secs(lag), now) == TokenDecision::Refresh(Why::Due) {
+            prop_assert!(now >= at(0) + floor);
+        }
+    }
+
+    #[test]
+    fn a_decision_that_waits_comes_true_when_its_time_has_come(
+        lifetime in 1u64..1_000_000, lag in 0u64..4000, before in 0u64..4000, jitter in 0u16..=1000, now in 0i64..1_000_000,
+    ) {
+        let mut plan = plan();
+        plan.refresh_before = Duration::from_secs(before);
+        let mut record = record();
+        record.state.jitter = jitter;
+        record.access = Some(grant(Duration::from_secs(lifetime)));
+        let lag = Duration::from_secs(lag);
+        match decide(&plan, &record, lag, at(now)) {
+            TokenDecision::Keep(Some(wake)) => {
+                prop_assert!(wake > at(now));
+                prop_assert_eq!(decide(&plan, &record, lag, wake), TokenDecision::Refresh(Why::Due));
+            }
+            decision => prop_assert_eq!(decision, TokenDecision::Refresh(Why::Due)),
+        }
+    }
+
+    #[test]
     fn the_backoff_never_leaves_its_bounds(
         min in 1u64..100_000, more in 0u64..10_000_000, failures: u32, jitter in 0.0f64..1.0,
     ) {

@@ -109,6 +109,10 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ConfigReason::BackoffOrder => {
             Message::new("`backoff.min` is longer than `backoff.max`.", "Lower `min` or raise `max`.")
         }
+        ConfigReason::OwnTokenUrl { preset, form } => Message::new(
+            format!("The preset `{preset}` leaves `token_url` to you: every customer has its own."),
+            format!("Add it, in the form `token_url = \"{form}\"`."),
+        ),
         ConfigReason::Needs { field, other } => Message::new(
             format!("`{field}` means nothing without `{other}`."),
             format!("Add `{other}`, or remove `{field}`."),

@@ -2,12 +2,13 @@
 
 mod config;
 mod gateway;
+mod login;
 pub(super) mod notice;
 mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -66,6 +67,22 @@ pub(super) const WORDS: Words = Words {
         forgotten: "There was no vault to set aside; the next start makes a new one.",
         type_yes: "It is set aside, not deleted. Type `yes` to go on: ",
     },
+    preset: "preset {preset} fills what is not written: {fields}",
+    login: LoginWords {
+        device: "Open this address on any device and type the code:\n\n  {url}\n  {code}\n",
+        browser: "Open this address in a browser:\n\n  {url}\n",
+        paste: "The browser ends at a page that may not load. Paste its whole address here:",
+        waiting: "Waiting, for {time} at most …",
+        close_the_page: "Done. You may close this page.",
+        done: "{credential}: the refresh token is in the vault; the next start of the agent, or `once`, uses it.",
+        would_import: "{file} ({format}) holds a refresh token; it would go into the vault for the credential {credential}.",
+        say_yes: "Nothing was changed. Say it again with --yes to do it.",
+        add_first: "The config has no credential for it yet. Add one, with channels of yours, then import again:",
+        nothing_to_import: "Nothing of this file goes into the vault: the credential reads the file itself.",
+        client_secret: "The client's secret is in the file too. To put it into the keyring:",
+        one_owner: "From then on the other program must not use that refresh token any more.",
+        by_pointers: "by pointers",
+    },
 };
 
 /// A reason in words.
@@ -74,6 +91,7 @@ pub(super) fn explain(reason: &Reason, about: About<'_>) -> Message {
         Reason::Config(reason) => config::explain(reason),
         Reason::Secret(reason) => secret::explain(reason),
         Reason::Token(reason) => token::explain(reason, about.credential),
+        Reason::Login(reason) => login::explain(reason, about.credential),
         Reason::Vault(reason) => vault::explain(reason),
         Reason::Gateway(reason) => gateway::explain(reason),
         Reason::Channel(reason) => gateway::channel(reason, about.channel),

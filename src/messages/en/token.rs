@@ -15,6 +15,10 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("{host} could not be reached, nothing was sent: {error}."),
             format!("Check this machine's network, DNS and `proxy`: `curl -v https://{host}/`. {GOES_ON}"),
         ),
+        TokenReason::NotMade { detail } => Message::new(
+            format!("The request could not be made, nothing was sent: {detail}."),
+            format!("Correct the field or the file that is named here. {GOES_ON}"),
+        ),
         TokenReason::Certificate { host, error } => Message::new(
             format!("The certificate of {host} was not accepted, nothing was sent: {error}."),
             format!(

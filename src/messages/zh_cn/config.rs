@@ -104,6 +104,10 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "请调大 `timeout` 或调小 `connect_timeout`。",
         ),
         ConfigReason::BackoffOrder => Message::new("`backoff.min` 大于 `backoff.max`。", "请调小 `min` 或调大 `max`。"),
+        ConfigReason::OwnTokenUrl { preset, form } => Message::new(
+            format!("预设 `{preset}` 不含 `token_url`：每个客户都有自己的地址。"),
+            format!("请加上它，形式为 `token_url = \"{form}\"`。"),
+        ),
         ConfigReason::Needs { field, other } => Message::new(
             format!("没有 `{other}` 时 `{field}` 不起作用。"),
             format!("请加上 `{other}`，或删除 `{field}`。"),

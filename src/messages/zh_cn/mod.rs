@@ -2,12 +2,13 @@
 
 mod config;
 mod gateway;
+mod login;
 pub(super) mod notice;
 mod secret;
 mod token;
 mod vault;
 
-use super::{About, ChannelStates, Columns, CredentialStates, Message, VaultWords, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
 use crate::reason::{AgentReason, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -65,6 +66,22 @@ pub(super) const WORDS: Words = Words {
         forgotten: "没有可另存的保管库，下次启动会新建一个。",
         type_yes: "保管库会另存，不会删除。输入 `yes` 继续：",
     },
+    preset: "预设 {preset} 补上没有写的字段：{fields}",
+    login: LoginWords {
+        device: "请在任意设备上打开此地址并输入代码：\n\n  {url}\n  {code}\n",
+        browser: "请在浏览器中打开此地址：\n\n  {url}\n",
+        paste: "浏览器最后停留的页面可能打不开。请把它的完整地址粘贴到这里：",
+        waiting: "等待中，最多 {time} …",
+        close_the_page: "完成，可以关闭此页面。",
+        done: "{credential}：刷新令牌已存入保管库；下次启动代理或运行 `once` 时使用。",
+        would_import: "{file}（{format}）中有一个刷新令牌，将为凭据 {credential} 存入保管库。",
+        say_yes: "尚未做任何改动。加上 --yes 再运行一次即可执行。",
+        add_first: "配置中还没有对应的凭据。请先添加一个，写上您的渠道，再重新导入：",
+        nothing_to_import: "这个文件没有要存入保管库的内容：凭据会自己读取它。",
+        client_secret: "文件中还有客户端机密。把它放进密钥环：",
+        one_owner: "此后，原来的程序不可再使用这个刷新令牌。",
+        by_pointers: "按指针读取",
+    },
 };
 
 /// A reason in words.
@@ -73,6 +90,7 @@ pub(super) fn explain(reason: &Reason, about: About<'_>) -> Message {
         Reason::Config(reason) => config::explain(reason),
         Reason::Secret(reason) => secret::explain(reason),
         Reason::Token(reason) => token::explain(reason, about.credential),
+        Reason::Login(reason) => login::explain(reason, about.credential),
         Reason::Vault(reason) => vault::explain(reason),
         Reason::Gateway(reason) => gateway::explain(reason),
         Reason::Channel(reason) => gateway::channel(reason, about.channel),

@@ -14,6 +14,10 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
             format!("无法连接 {host}，请求没有发出：{error}。"),
             format!("请检查本机的网络、DNS 和 `proxy`：`curl -v https://{host}/`。{GOES_ON}"),
         ),
+        TokenReason::NotMade { detail } => Message::new(
+            format!("无法生成请求，没有发出任何内容：{detail}。"),
+            format!("请改正这里提到的字段或文件。{GOES_ON}"),
+        ),
         TokenReason::Certificate { host, error } => Message::new(
             format!("{host} 的证书未通过验证，请求没有发出：{error}。"),
             format!(

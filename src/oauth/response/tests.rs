@@ -1,5 +1,7 @@
 //! Recorded shapes of real services' answers, and hostile ones.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::config::plan::{ChannelPlan, ChannelSelect, DEFAULT_GATEWAY};
 use crate::config::template::Template;
@@ -222,4 +224,65 @@ fn other_names_and_further_fields_are_found_by_pointer() {
     let Outcome::Answered(answer) = outcome(&plan, &response(200, body), &[]) else { panic!() };
     assert_eq!(answer.refresh_token_expires_at, Some(at(900)));
     assert_eq!(answer.access.unwrap().key(&plan.channels[0].key), Ok(Secret::new("a:7")));
+}
+
+/// Whatever comes, what is taken of it is sound.
+fn is_sound(plan: &CredentialPlan, response: &Response) {
+    let Outcome::Answered(answer) = outcome(plan, response, &[&Secret::new("refresh-1")]) else { return };
+    if let Some(token) = &answer.refresh_token {
+        assert!(sound(token.expose(), LONGEST_REFRESH_TOKEN).is_ok());
+    }
+    match answer.access {
+        Ok(grant) => {
+            assert!(sound(grant.token.expose(), LONGEST_ACCESS_TOKEN).is_ok());
+            assert!(grant.expires_at >= grant.issued_at, "{:?}", grant.expires_at);
+            assert!(grant.expires_at <= grant.issued_at + LONGEST_LIFETIME);
+        }
+        Err(error) => assert!(!format!("{error:?}").contains("sentinel")),
+    }
+}
+
+proptest! {
+    #[test]
+    fn row_55_any_bytes_are_read_without_a_panic(
+        status in 100u16..600, body in proptest::collection::vec(any::<u8>(), 0..300),
+        content_type in proptest::option::of(".{0,60}"), date in proptest::option::of(".{0,40}"),
+        retry_after in proptest::option::of(".{0,40}"),
+    ) {
+        let received = response(status, "");
+        is_sound(&plan(), &Response { body, content_type, date, retry_after, ..received });
+    }
+
+    #[test]
+    fn row_55_any_json_is_read_without_a_panic(
+        status in prop_oneof![Just(200u16), Just(400), Just(401), Just(429), Just(503)],
+        access in any_value(), refresh in any_value(), life in any_value(), expires_at in any_value(), error in any_value(),
+        form: bool,
+    ) {
+        let mut plan = plan();
+        plan.endpoint.response.expires_at = "/expires_at".into();
+        plan.endpoint.response.refresh_expires_in = "/expires_in".into();
+        let body = format!(
+            r#"{{"access_token":{access},"refresh_token":{refresh},"expires_in":{life},"expires_at":{expires_at},"error":{error}}}"#
+        );
+        let mut received = response(status, &body);
+        if form {
+            received.body = body.replace("\",\"", "&").replace("\":\"", "=").into_bytes();
+            received.content_type = Some("application/x-www-form-urlencoded".into());
+        }
+        is_sound(&plan, &received);
+    }
+}
+
+/// A JSON value as servers write them, sane and mad.
+fn any_value() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just("null".to_owned()),
+        any::<f64>().prop_map(|number| Value::from(number).to_string()),
+        any::<i64>().prop_map(|number| number.to_string()),
+        any::<String>().prop_map(|text| Value::from(text).to_string()),
+        "[0-9TZ:.+-]{0,30}".prop_map(|text| Value::from(text).to_string()),
+        Just(r#"{"code":"sentinel code","type":7}"#.to_owned()),
+        Just("[[]]".to_owned()),
+    ]
 }
