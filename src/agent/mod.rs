@@ -201,6 +201,7 @@ impl Agent {
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
         let (now, uptime) = (clock.now(), clock.uptime());
+        let config = std::path::absolute(&config).unwrap_or(config);
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
         let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();

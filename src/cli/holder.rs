@@ -17,6 +17,7 @@ use crate::cli::vault::{encryption_key, refused};
 use crate::messages;
 use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::status::Status;
+use crate::vault::lock::Lock;
 use crate::vault::{self, Contents, Vault};
 
 /// How long a holder may be silent.
@@ -92,6 +93,10 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
 /// When somebody else owns it; or when it cannot be read, which has been said then.
 pub async fn open(loaded: &Loaded) -> Result<(Vault, Contents), Closed> {
     let path = &loaded.plan.vault.path;
+    // Whoever asks a living owner needs no key: it may be one that only the owner's unit can read.
+    if let Some(holder) = Lock::holder(path) {
+        return Err(Closed::Owned { holder });
+    }
     let key = encryption_key(loaded.plan.vault.encryption_key.as_ref()).await.map_err(Closed::Refused)?;
     let opened = Vault::open(path, key.as_ref(), loaded.plan.agent.max_in_flight).map_err(|error| match error.0 {
         VaultReason::Owned { holder } => Closed::Owned { holder },

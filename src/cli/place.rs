@@ -134,6 +134,7 @@ impl ConfigPlace {
             }
             return Err(Exit::BadConfig);
         };
+        let path = std::path::absolute(&path).unwrap_or(path);
         Ok(Surveyed { path, plan, problem, vault, encryption_key })
     }
 }
