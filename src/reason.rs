@@ -689,4 +689,13 @@ pub enum AgentReason {
         /// The nearest known name.
         nearest: Option<String>,
     },
+    /// A notifier name that is not in the config.
+    NoSuchNotifier {
+        /// The name.
+        name: String,
+        /// The names that are.
+        known: Vec<String>,
+    },
+    /// The config has no notifier.
+    NoNotifier,
 }

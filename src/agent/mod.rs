@@ -25,7 +25,7 @@ use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{ChannelName, Event, Topic};
-use crate::credential::policy::{TokenDecision, decide};
+use crate::credential::policy::{FAILING_FROM, TokenDecision, decide, is_expiring};
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::finding::Severity;
 use crate::gateway::{GatewayError, Published};
@@ -50,8 +50,6 @@ use watch::{ConfigWatch, Sight};
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// Failures in a row from which people are told.
-const FAILING_FROM: u32 = 3;
 /// How long a refresh may wait for the first look at its channels.
 const FIRST_LOOK: Duration = Duration::from_secs(6);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
@@ -235,6 +233,7 @@ impl Agent {
     /// Runs until it is stopped, or until the one pass is over; what was sent is saved before it returns.
     pub async fn run(&mut self) {
         self.event(Event::new(self.now(), Topic::Started));
+        self.end_if_standing(Event::new(self.now(), Topic::ConfigRejected));
         if let Mode::Once { names, force } = self.mode.clone() {
             for (id, active) in &mut self.active {
                 active.forced = force && (names.is_empty() || names.iter().any(|name| **name == *active.plan.name));
@@ -274,6 +273,12 @@ impl Agent {
             self.shared.vault.commit_soon(vec![change]);
         }
         self.courier.shutdown().await;
+        while let Ok(report) = self.inbox.try_recv() {
+            if let Report::Sent(report) = report {
+                self.sent(&report);
+            }
+        }
+        self.shared.vault.commit_soon(self.courier.state().into_iter().collect());
     }
 
     /// Ends: the vault's thread commits what waits.
@@ -494,16 +499,12 @@ impl Agent {
                     room.written(now, &mut events);
                 }
                 self.events(events);
+                self.end_if_standing(Event::new(now, Topic::UnusedDatabase));
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
             Report::Config(sight) => self.config_seen(sight),
-            Report::Sent(SendReport { notifier, outcome }) => match outcome {
-                Ok(()) => tracing::debug!(%notifier, "message taken"),
-                Err(reason) => {
-                    tracing::warn!(%notifier, reason = self.words(&reason, "NAME"), "the message was not taken");
-                }
-            },
+            Report::Sent(report) => self.sent(&report),
             Report::Hangup => {
                 tracing::info!("reading config and secrets again");
                 if let Some(watch) = &self.config_watch {
@@ -519,6 +520,20 @@ impl Agent {
                 self.queue.clear();
                 self.flights.close();
             }
+        }
+    }
+
+    /// A notifier says what became of a message.
+    fn sent(&mut self, report: &SendReport) {
+        let notifier = &report.notifier;
+        match &report.outcome {
+            Ok(()) => tracing::debug!(%notifier, "message taken"),
+            Err(reason) => {
+                tracing::warn!(%notifier, reason = self.words(reason, "NAME"), "the message was not taken");
+            }
+        }
+        if let Some(event) = self.courier.settled(report, self.now()) {
+            self.event(event);
         }
     }
 
@@ -569,18 +584,17 @@ impl Agent {
     fn tell_settled(&mut self, id: RecordId, settled: Settled, since: Option<Timestamp>) {
         let Some(record) = self.records.get(&id) else { return };
         let (failures, reason) = (record.state.failures, record.state.last_error.clone());
-        let dies = record.access.as_ref().map(|grant| grant.expires_at);
-        let waits = record.state.not_before;
+        let plan = self.active.get(&id).map(|active| &active.plan);
+        let is_expiring = plan.is_some_and(|plan| is_expiring(plan, record, lag(&self.rooms, plan), self.now()));
+        // Before a restart it may have been halted, or in a trouble that its record does not tell of.
+        let was_trouble = since.is_some() || self.courier.standing(&self.about(id, Topic::Recovered)).is_some();
         let topics = match settled {
-            Settled::Refreshed if since.is_some() => vec![Topic::Refreshed, Topic::Recovered],
+            Settled::Refreshed if was_trouble => vec![Topic::Refreshed, Topic::Recovered],
             Settled::Refreshed => vec![Topic::Refreshed],
             Settled::Lost => vec![Topic::Uncertain],
             Settled::Halted(_) => vec![Topic::Halted],
             Settled::SeedRefused => vec![Topic::Failing],
-            // The key dies before the next try.
-            Settled::Failed if dies.zip(waits).is_some_and(|(dies, next)| dies > self.now() && next >= dies) => {
-                vec![Topic::Expiring]
-            }
+            Settled::Failed if is_expiring => vec![Topic::Expiring],
             Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
             Settled::Failed => vec![],
         };
@@ -617,6 +631,11 @@ impl Agent {
         let wishes = std::mem::take(&mut room.wishes);
         let lag_changed = room.lag() != lag;
         let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
+        let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
+        let well: Vec<ChannelName> = well
+            .filter(|standing| standing.state == ChannelState::Delivered)
+            .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
+            .collect();
         let news: Vec<RecordId> = waited
             .into_iter()
             .zip(could)
@@ -644,6 +663,17 @@ impl Agent {
             self.consider(id);
         }
         self.events(events);
+        for channel in well {
+            self.end_if_standing(Event { channel: Some(channel), ..Event::new(now, Topic::Recovered) });
+        }
+    }
+
+    /// Ends a trouble that was told of before a restart, and that nothing here remembers any more.
+    fn end_if_standing(&mut self, like: Event) {
+        if let Some(trouble) = self.courier.standing(&like) {
+            let (credential, reason) = (trouble.credential.clone(), trouble.reason.clone());
+            self.event(Event { topic: Topic::Recovered, credential, reason, ..like });
+        }
     }
 
     /// The gateway before this one in the config whose database is the very same file.

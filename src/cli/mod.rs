@@ -6,6 +6,7 @@ mod channels;
 mod check;
 mod demo;
 mod doctor;
+mod notify;
 mod once;
 mod place;
 mod run;
@@ -72,6 +73,8 @@ enum Command {
     Status(status::Options),
     /// The gateway's channels, and who feeds them
     Channels(channels::Options),
+    /// The notifiers
+    Notify(notify::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
     /// The main job on an embedded token endpoint and gateway database; needs no files
@@ -99,6 +102,7 @@ impl Arguments {
             Command::Doctor(options) => doctor::run(&place, &options),
             Command::Status(options) => status::run(&place, &options),
             Command::Channels(options) => channels::run(&place, &options),
+            Command::Notify(options) => notify::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Demo(options) => demo::run(&options),
             Command::Schema => {

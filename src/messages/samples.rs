@@ -156,6 +156,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
+        NoSuchNotifier { name: "wechta", known: names() },
+        NoNotifier,
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

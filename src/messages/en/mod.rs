@@ -46,6 +46,8 @@ pub(super) const WORDS: Words = Words {
         unsupported: "unsupported",
         conflict: "conflict",
     },
+    taken: "taken",
+    refused: "not taken",
     agent_runs: "The agent runs.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
     would_work: "It would work.",
@@ -131,6 +133,14 @@ fn agent(reason: &AgentReason) -> Message {
                 Some(nearest) => format!("Did you mean `{nearest}`? `one-api-sidecar status` lists all."),
                 None => "Take a name that `one-api-sidecar status` lists.".into(),
             },
+        ),
+        AgentReason::NoSuchNotifier { name, known } => Message::new(
+            format!("There is no notifier named `{name}` in the config."),
+            format!("There are: {}. A notifier without a `name` goes by its `type`.", list(known)),
+        ),
+        AgentReason::NoNotifier => Message::new(
+            "The config has no notifier, so nobody would hear of anything.",
+            "Add a `[[notify]]` table to the config; docs/notifications.md has one for each service.",
         ),
     }
 }
