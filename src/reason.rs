@@ -868,4 +868,13 @@ pub enum AgentReason {
         /// Those with a request under way.
         credentials: Vec<String>,
     },
+    /// A notifier name that is not in the config.
+    NoSuchNotifier {
+        /// The name.
+        name: String,
+        /// The names that are.
+        known: Vec<String>,
+    },
+    /// The config has no notifier.
+    NoNotifier,
 }

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use crate::agent::Report;
 use crate::config::plan::Plan;
 use crate::credential::event::Event;
 use crate::messages;
-use crate::notify::policy::{GATHER, Policy, Recipient};
-use crate::notify::sender::{Resolve, SendReport, Sender};
+use crate::notify::policy::{Policy, Recipient, Standing};
+use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
 use crate::secrets;
 use crate::time::Timestamp;
 use crate::vault::Change;
@@ -23,7 +24,10 @@ const REPORTS: usize = 64;
 pub struct Courier {
     policy: Policy,
     senders: HashMap<Arc<str>, Sender>,
-    reports: mpsc::Sender<SendReport>,
+    /// Where notifiers report to; nobody does after the shutdown.
+    reports: Option<mpsc::Sender<SendReport>>,
+    /// Hands their reports on to the agent.
+    relay: Option<JoinHandle<()>>,
     /// Where the relative paths of the notifiers' secrets start from: the config file's.
     directory: PathBuf,
     changed: bool,
@@ -33,16 +37,17 @@ impl Courier {
     /// A courier that remembers what was told before; notifiers come with [`Courier::replace`].
     pub fn new(remembered: Option<&str>, directory: PathBuf, inbox: mpsc::UnboundedSender<Report>) -> Self {
         // State of another version is worth less than telling again.
-        let policy = remembered.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default();
+        let policy: Policy = remembered.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default();
         let (reports, mut incoming) = mpsc::channel(REPORTS);
-        tokio::spawn(async move {
+        let relay = tokio::spawn(async move {
             while let Some(report) = incoming.recv().await {
                 if inbox.send(Report::Sent(report)).is_err() {
                     return;
                 }
             }
         });
-        Self { policy, senders: HashMap::new(), reports, directory, changed: false }
+        let (reports, relay) = (Some(reports), Some(relay));
+        Self { policy: policy.resumed(), senders: HashMap::new(), reports, relay, directory, changed: false }
     }
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.
@@ -50,13 +55,17 @@ impl Courier {
         for (_, sender) in self.senders.drain() {
             tokio::spawn(sender.shutdown());
         }
+        let Some(reports) = &self.reports else { return };
+        // What was wrong with a notifier may just have been corrected.
+        self.policy.try_again();
+        self.changed = true;
         let directory = self.directory.clone();
         let resolve: Resolve = Arc::new(move |source| {
             let source = source.within(&directory);
             Box::pin(async move { secrets::fetch(&source).await })
         });
         for notifier in &plan.notifiers {
-            let sender = Sender::spawn(Arc::clone(notifier), Arc::clone(&resolve), self.reports.clone());
+            let sender = Sender::spawn(Arc::clone(notifier), Arc::clone(&resolve), reports.clone());
             self.senders.insert(Arc::clone(&notifier.name), sender);
         }
     }
@@ -67,11 +76,33 @@ impl Courier {
         self.changed = true;
     }
 
+    /// The trouble that stands with the subject of this event.
+    pub fn standing(&self, like: &Event) -> Option<&Event> {
+        self.policy.standing(like)
+    }
+
+    /// How a notifier took what it got; `None` before the first message.
+    pub fn notifier(&self, name: &str) -> Option<&Standing> {
+        self.policy.notifier(name)
+    }
+
+    /// Takes note of what became of a message; returns an event if that is one.
+    pub fn settled(&mut self, report: &SendReport, now: Timestamp) -> Option<Event> {
+        self.changed = true;
+        self.policy.settled(&report.notifier, &report.outcome, now)
+    }
+
+    /// What is to be remembered.
+    pub fn state(&self) -> Option<Change> {
+        serde_json::to_string(&self.policy).ok().map(Change::Notices)
+    }
+
     /// Hands over what is due; returns what is to be remembered, if that changed.
     pub fn deliver(&mut self, plan: &Plan, now: Timestamp) -> Option<Change> {
         if !self.changed && self.policy.wake().is_none_or(|wake| wake > now) {
             return None;
         }
+        self.policy.forget(|event| is_gone(plan, event));
         let recipients: Vec<Recipient<'_>> = plan.notifiers.iter().map(|notifier| (&**notifier).into()).collect();
         let due = self.policy.due(now, &recipients);
         for outgoing in &due {
@@ -80,13 +111,14 @@ impl Courier {
             }
         }
         let remember = std::mem::take(&mut self.changed) || !due.is_empty();
-        remember.then(|| serde_json::to_string(&self.policy).ok().map(Change::Notices)).flatten()
+        remember.then(|| self.state()).flatten()
     }
 
     /// Hands over what would wait for others like it: nothing more comes.
     pub fn flush(&mut self, plan: &Plan, now: Timestamp) -> Option<Change> {
         self.changed = true;
-        self.deliver(plan, now + GATHER)
+        self.policy.hurry();
+        self.deliver(plan, now)
     }
 
     /// When there is something to hand over next.
@@ -94,8 +126,21 @@ impl Courier {
         self.policy.wake()
     }
 
-    /// Lets what is under way finish, for a few seconds.
+    /// Lets what is under way finish, for a few seconds, and every report of it come in.
     pub async fn shutdown(&mut self) {
         futures_util::future::join_all(self.senders.drain().map(|(_, sender)| sender.shutdown())).await;
+        self.reports = None;
+        if let Some(relay) = self.relay.take() {
+            // A sender that was replaced a moment ago may still be at work: not longer than its own farewell.
+            let _ = tokio::time::timeout(FAREWELL, relay).await;
+        }
     }
+}
+
+/// Whether the config no longer has what an event is about, or does not work on it.
+fn is_gone(plan: &Plan, event: &Event) -> bool {
+    let credential = event.credential.as_deref();
+    let works_on = |name| plan.credential(name).is_some_and(|credential| credential.enabled);
+    let notifies = |name: &str| plan.notifiers.iter().any(|notifier| &*notifier.name == name);
+    credential.is_some_and(|name| !works_on(name)) || event.notifier.as_deref().is_some_and(|name| !notifies(name))
 }

@@ -284,6 +284,7 @@ impl Agent {
     /// Runs until it is stopped, or until the passes are over; what was sent is saved before it returns.
     pub async fn run(&mut self) -> Ending {
         self.event(Event::new(self.now(), Topic::Started));
+        self.end_if_standing(Event::new(self.now(), Topic::ConfigRejected));
         self.consider_all();
         let mut last_call = None;
         loop {
@@ -316,6 +317,12 @@ impl Agent {
         }
         if !self.abandoned {
             self.courier.shutdown().await;
+            while let Ok(report) = self.inbox.try_recv() {
+                if let Report::Sent(report) = report {
+                    self.sent(&report);
+                }
+            }
+            self.shared.vault.commit_soon(self.courier.state().into_iter().collect());
         }
         if let Some(socket) = self.socket.take() {
             socket.close().await;
@@ -492,16 +499,12 @@ impl Agent {
                     room.written(now, &mut events);
                 }
                 self.events(events);
+                self.end_if_standing(Event::new(now, Topic::UnusedDatabase));
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
             Report::Config(sight) => self.config_seen(sight),
-            Report::Sent(SendReport { notifier, outcome }) => match outcome {
-                Ok(()) => tracing::debug!(%notifier, "message taken"),
-                Err(reason) => {
-                    tracing::warn!(%notifier, reason = self.words(&reason, "NAME"), "the message was not taken");
-                }
-            },
+            Report::Sent(report) => self.sent(&report),
             Report::Hangup => {
                 tracing::info!("reading config and secrets again");
                 if let Some(watch) = &self.config_watch {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::agent::deliver::{Delivery, Room, Seen};
 use crate::agent::{Agent, Report};
+use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, GatewayPlan};
+use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
 use crate::gateway::{GatewayError, Published};
@@ -37,6 +39,11 @@ impl Agent {
         let first = !looked && room.looked;
         let lag_changed = room.lag() != lag;
         let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
+        let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
+        let well: Vec<ChannelName> = well
+            .filter(|standing| standing.state == ChannelState::Delivered)
+            .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
+            .collect();
         let news: Vec<RecordId> = waited
             .into_iter()
             .zip(could)
@@ -64,6 +71,9 @@ impl Agent {
             self.consider(id);
         }
         self.events(events);
+        for channel in well {
+            self.end_if_standing(Event { channel: Some(channel), ..Event::new(now, Topic::Recovered) });
+        }
     }
 
     /// The gateway before this one in the config whose database is the very same file.

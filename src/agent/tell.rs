@@ -1,17 +1,17 @@
 //! What the agent says: events for people and notifiers, reasons in words for the log.
 
 use crate::agent::Agent;
+use crate::agent::rooms::lag;
 use crate::credential::event::{ChannelName, Event, Topic};
+use crate::credential::policy::{FAILING_FROM, is_expiring};
 use crate::credential::record::{RecordId, Settled};
 use crate::finding::Severity;
 use crate::messages::{self, About};
+use crate::notify::sender::SendReport;
 use crate::reason::Reason;
 use crate::shape::Problem;
 use crate::time::Timestamp;
 use crate::vault::Change;
-
-/// Failures in a row from which people are told.
-const FAILING_FROM: u32 = 3;
 
 impl Agent {
     /// A reason in words for the log, with its remedy.
@@ -28,18 +28,17 @@ impl Agent {
     pub(super) fn tell_settled(&mut self, id: RecordId, settled: Settled, since: Option<Timestamp>) {
         let Some(record) = self.records.get(&id) else { return };
         let (failures, reason) = (record.state.failures, record.state.last_error.clone());
-        let dies = record.access.as_ref().map(|grant| grant.expires_at);
-        let waits = record.state.not_before;
+        let plan = self.active.get(&id).map(|active| &active.plan);
+        let is_expiring = plan.is_some_and(|plan| is_expiring(plan, record, lag(&self.rooms, plan), self.now()));
+        // Before a restart it may have been halted, or in a trouble that its record does not tell of.
+        let was_trouble = since.is_some() || self.courier.standing(&self.about(id, Topic::Recovered)).is_some();
         let topics = match settled {
-            Settled::Refreshed if since.is_some() => vec![Topic::Refreshed, Topic::Recovered],
+            Settled::Refreshed if was_trouble => vec![Topic::Refreshed, Topic::Recovered],
             Settled::Refreshed => vec![Topic::Refreshed],
             Settled::Lost => vec![Topic::Uncertain],
             Settled::Halted(_) => vec![Topic::Halted],
             Settled::SeedRefused => vec![Topic::Failing],
-            // The key dies before the next try.
-            Settled::Failed if dies.zip(waits).is_some_and(|(dies, next)| dies > self.now() && next >= dies) => {
-                vec![Topic::Expiring]
-            }
+            Settled::Failed if is_expiring => vec![Topic::Expiring],
             Settled::Failed if failures >= FAILING_FROM => vec![Topic::Failing],
             Settled::Failed => vec![],
         };
@@ -52,6 +51,28 @@ impl Agent {
             let reason = if settled == Settled::Refreshed { None } else { reason.clone() };
             let event = Event { reason, since, ..self.about(id, topic) };
             self.event(event);
+        }
+    }
+
+    /// A notifier says what became of a message.
+    pub(super) fn sent(&mut self, report: &SendReport) {
+        let notifier = &report.notifier;
+        match &report.outcome {
+            Ok(()) => tracing::debug!(%notifier, "message taken"),
+            Err(reason) => {
+                tracing::warn!(%notifier, reason = self.words(reason, "NAME"), "the message was not taken");
+            }
+        }
+        if let Some(event) = self.courier.settled(report, self.now()) {
+            self.event(event);
+        }
+    }
+
+    /// Ends a trouble that was told of before a restart, and that nothing here remembers any more.
+    pub(super) fn end_if_standing(&mut self, like: Event) {
+        if let Some(trouble) = self.courier.standing(&like) {
+            let (credential, reason) = (trouble.credential.clone(), trouble.reason.clone());
+            self.event(Event { topic: Topic::Recovered, credential, reason, ..like });
         }
     }
 

@@ -11,6 +11,7 @@ mod health;
 mod holder;
 mod import;
 mod login;
+mod notify;
 mod once;
 mod place;
 mod retry;
@@ -92,6 +93,8 @@ enum Command {
     Login(login::Options),
     /// Refresh tokens out of files that other tools keep
     Import(import::Options),
+    /// The notifiers
+    Notify(notify::Options),
     /// Secrets in the keyring
     Secret(secret::Options),
     /// The vault: its encryption key, whether it is sound, beginning anew
@@ -127,6 +130,7 @@ impl Arguments {
             Command::Channels(options) => channels::run(&place, &options),
             Command::Login(options) => login::run(&place, &options),
             Command::Import(options) => import::run(&place, &options),
+            Command::Notify(options) => notify::run(&place, &options),
             Command::Secret(options) => secret::run(&options),
             Command::Vault(options) => vault::run(&place, &options),
             Command::Demo(options) => demo::run(&options),

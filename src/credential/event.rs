@@ -34,6 +34,8 @@ pub enum Topic {
     ConfigRejected,
     /// Nobody but us writes to the gateway's database.
     UnusedDatabase,
+    /// A notifier does not take messages.
+    NotifierTrouble,
     /// It is over.
     Recovered,
     /// A channel was enabled again.
@@ -46,7 +48,7 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Halted,
         Self::Uncertain,
         Self::Expiring,
@@ -59,6 +61,7 @@ impl Topic {
         Self::VaultTrouble,
         Self::ConfigRejected,
         Self::UnusedDatabase,
+        Self::NotifierTrouble,
         Self::Recovered,
         Self::Reenabled,
         Self::Refreshed,
@@ -80,6 +83,7 @@ impl Topic {
             Self::VaultTrouble => "vault_trouble",
             Self::ConfigRejected => "config_rejected",
             Self::UnusedDatabase => "unused_database",
+            Self::NotifierTrouble => "notifier_trouble",
             Self::Recovered => "recovered",
             Self::Reenabled => "reenabled",
             Self::Refreshed => "refreshed",
@@ -104,7 +108,8 @@ impl Topic {
             | Self::Flapping
             | Self::VaultTrouble
             | Self::ConfigRejected
-            | Self::UnusedDatabase => true,
+            | Self::UnusedDatabase
+            | Self::NotifierTrouble => true,
             Self::Uncertain | Self::Failing | Self::Recovered | Self::Reenabled | Self::Refreshed | Self::Started => {
                 false
             }
@@ -123,6 +128,9 @@ pub struct Event {
     pub credential: Option<String>,
     /// To which channel.
     pub channel: Option<ChannelName>,
+    /// To which notifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notifier: Option<String>,
     /// Why.
     pub reason: Option<Reason>,
     /// When the access token dies, where one is held.
@@ -136,7 +144,17 @@ pub struct Event {
 impl Event {
     /// An event with nothing but its topic and time.
     pub fn new(at: Timestamp, topic: Topic) -> Self {
-        Self { at, topic, credential: None, channel: None, reason: None, expires_at: None, failures: 0, since: None }
+        Self {
+            at,
+            topic,
+            credential: None,
+            channel: None,
+            notifier: None,
+            reason: None,
+            expires_at: None,
+            failures: 0,
+            since: None,
+        }
     }
 }
 

@@ -134,6 +134,21 @@ pub fn is_short_lived(plan: &CredentialPlan, grant: &AccessGrant, lag: Duration)
     !plan.revokes_previous && grant.expires_at.since(grant.issued_at) / 2 < lag
 }
 
+/// Failures in a row from which people are told.
+pub const FAILING_FROM: u32 = 3;
+
+/// Whether people should hear now that the key will die: while it keeps failing, no try is left that would be in time.
+///
+/// In time is a try whose key is in use before the old one dies (`lag` is what the gateway may take for that) and that
+/// leaves a human half of the time kept for retries. A single failure says so only if the next try comes too late
+/// whatever happens, as after a long `Retry-After`.
+pub fn is_expiring(plan: &CredentialPlan, record: &Record, lag: Duration, now: Timestamp) -> bool {
+    let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at) else { return false };
+    let (failures, next) = (record.state.failures, record.state.not_before.unwrap_or(now));
+    let is_late = next >= dies || failures >= FAILING_FROM && next + plan.refresh_before / 2 >= dies - lag;
+    failures > 0 && dies > now && is_late
+}
+
 /// The wait after the `failures`-th failure in a row (0: the first): full jitter below an exponential cap, which
 /// never leaves the configured bounds. `jitter` is in `0.0..1.0`.
 pub fn backoff(bounds: Backoff, failures: u32, jitter: f64) -> Duration {

@@ -14,7 +14,7 @@ mod zh_cn;
 use std::path::Path;
 use std::time::Duration;
 
-pub use notice::notice;
+pub use notice::{notice, test_notice};
 
 use crate::config::report::{self, Report};
 use crate::finding::Severity;
@@ -112,6 +112,10 @@ pub struct Words {
     pub credential: CredentialStates,
     /// A channel's states.
     pub channel: ChannelStates,
+    /// In `notify test`: the service has the message.
+    pub taken: &'static str,
+    /// In `notify test`: it has not.
+    pub refused: &'static str,
     /// Beneath `status`.
     pub agent_runs: &'static str,
     /// Beneath `status`.

@@ -19,6 +19,10 @@ pub(super) struct Phrases {
     pub note: fn(Topic) -> Option<&'static str>,
     /// A channel, as in "channel 1 (codex-a)"; the gateway's name where it is not the only one.
     pub channel: fn(&ChannelName) -> String,
+    /// A notifier.
+    pub notifier: fn(&str) -> String,
+    /// After the title of the first matter, how many others there are.
+    pub others: fn(usize) -> String,
     /// Patterns: since when and how long that is.
     pub since: fn(&str, &str) -> String,
     /// When the key dies, and how far away that is; whether it has died already.
@@ -29,6 +33,8 @@ pub(super) struct Phrases {
     pub lasted: fn(&str) -> String,
     /// How many subjects are not written out.
     pub more: fn(usize) -> String,
+    /// Title and body of a test.
+    pub test: [&'static str; 2],
     /// Before the cause.
     pub cause: &'static str,
     /// Before the remedy.
@@ -41,8 +47,8 @@ pub(super) struct Headline<'a> {
     pub topic: Topic,
     /// To what: credentials or channels in words, in the order of the events.
     pub subjects: Vec<String>,
-    /// Whether the subjects are channels.
-    pub channels: bool,
+    /// What the subjects are.
+    pub kind: Kind,
     /// Why, for the first of them.
     pub reason: Option<&'a Reason>,
     /// When the first key dies: the moment, and how far away it is.
@@ -51,32 +57,70 @@ pub(super) struct Headline<'a> {
     pub lasted: Option<String>,
 }
 
-/// One message about events of one topic.
+/// What events are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Credentials, or the sidecar itself.
+    Credentials,
+    Channels,
+    Notifiers,
+}
+
+impl Kind {
+    fn of(event: &Event) -> Self {
+        match (&event.notifier, &event.channel) {
+            (Some(_), _) => Self::Notifiers,
+            (None, Some(_)) => Self::Channels,
+            (None, None) => Self::Credentials,
+        }
+    }
+}
+
+/// One message about events; the title is that of the first.
 ///
-/// Events with the same cause share its sentence and its remedy.
+/// Events of one topic share a section, and those with the same cause its sentence and its remedy.
 pub fn notice(language: Language, events: &[Event], now: Timestamp) -> Notice {
-    let phrases = match language {
-        Language::English => &en::notice::PHRASES,
-        Language::Chinese => &zh_cn::notice::PHRASES,
-    };
+    let phrases = phrases(language);
     let words = words(language);
-    let Some(first) = events.first() else {
+    let matters = grouped(events.iter(), |event| (event.topic, Kind::of(event)));
+    let titles: Vec<String> =
+        matters.iter().map(|(_, group)| (phrases.title)(&headline(group, phrases, words, now))).collect();
+    let Some(title) = titles.first() else {
         return Notice { title: String::new(), body: String::new(), urgent: false, events: Value::Null };
     };
-    let title = (phrases.title)(&headline(events, phrases, words, now));
-    let mut paragraphs: Vec<String> = (phrases.note)(first.topic).map(str::to_owned).into_iter().collect();
+    let mut paragraphs: Vec<String> = Vec::new();
     let mut left = SHOWN;
-    for (reason, group) in by_reason(events) {
-        paragraphs.extend(paragraph(language, reason, &group, &mut left, phrases, now));
+    for ((key, group), title) in matters.iter().zip(&titles) {
+        if matters.len() > 1 {
+            paragraphs.push(format!("■ {title}"));
+        }
+        paragraphs.extend((phrases.note)(key.0).map(str::to_owned));
+        for (reason, group) in grouped(group.iter().copied(), |event| event.reason.as_ref()) {
+            paragraphs.extend(paragraph(language, reason, &group, &mut left, phrases, now));
+        }
     }
     if events.len() > SHOWN {
         paragraphs.push((phrases.more)(events.len() - SHOWN));
     }
+    let others = if matters.len() > 1 { (phrases.others)(matters.len() - 1) } else { String::new() };
     Notice {
-        title: format!("One-API · {title}"),
+        title: format!("One-API · {title}{others}"),
         body: paragraphs.join("\n\n"),
-        urgent: first.topic.needs_human(),
+        urgent: events.iter().any(|event| event.topic.needs_human()),
         events: events.iter().map(|event| for_programs(language, event)).collect(),
+    }
+}
+
+/// What `notify test` sends.
+pub fn test_notice(language: Language) -> Notice {
+    let [title, body] = phrases(language).test;
+    Notice { title: format!("One-API · {title}"), body: body.into(), urgent: false, events: json!([]) }
+}
+
+fn phrases(language: Language) -> &'static Phrases {
+    match language {
+        Language::English => &en::notice::PHRASES,
+        Language::Chinese => &zh_cn::notice::PHRASES,
     }
 }
 
@@ -88,6 +132,7 @@ fn for_programs(language: Language, event: &Event) -> Value {
         "at": event.at.to_string(),
         "credential": event.credential,
         "channel": event.channel,
+        "notifier": event.notifier,
         "cause": explained.as_ref().map(|message| &message.what),
         "remedy": explained.as_ref().map(|message| &message.remedy),
         "expires_at": event.expires_at.map(|at| at.to_string()),
@@ -96,8 +141,8 @@ fn for_programs(language: Language, event: &Event) -> Value {
     })
 }
 
-fn headline<'a>(events: &'a [Event], phrases: &Phrases, words: &Words, now: Timestamp) -> Headline<'a> {
-    let first = &events[0];
+fn headline<'a>(events: &[&'a Event], phrases: &Phrases, words: &Words, now: Timestamp) -> Headline<'a> {
+    let first = events[0];
     let mut subjects: Vec<String> = events.iter().filter_map(|event| name(event, phrases)).collect();
     subjects.dedup();
     let dies = events.iter().filter_map(|event| event.expires_at).min();
@@ -105,31 +150,36 @@ fn headline<'a>(events: &'a [Event], phrases: &Phrases, words: &Words, now: Time
     Headline {
         topic: first.topic,
         subjects,
-        channels: first.channel.is_some(),
+        kind: Kind::of(first),
         reason: first.reason.as_ref(),
         dies: dies.map(|dies| (dies.local_short(now), words.from_now(dies, now))),
         lasted: longest.map(|length| words.length(length)),
     }
 }
 
-/// What an event is about, in a word: the channel where there is one.
+/// What an event is about, in a word: the notifier or the channel where there is one.
 fn name(event: &Event, phrases: &Phrases) -> Option<String> {
-    event.channel.as_ref().map(phrases.channel).or_else(|| event.credential.clone())
+    let notifier = event.notifier.as_deref().map(phrases.notifier);
+    notifier.or_else(|| event.channel.as_ref().map(phrases.channel)).or_else(|| event.credential.clone())
 }
 
-/// The events of each reason, both in the order of their coming.
-fn by_reason(events: &[Event]) -> Vec<(Option<&Reason>, Vec<&Event>)> {
-    let mut groups: Vec<(Option<&Reason>, Vec<&Event>)> = Vec::new();
+/// Events by what they have in common, both in the order of their coming.
+fn grouped<'a, K: PartialEq>(
+    events: impl Iterator<Item = &'a Event>,
+    key: impl Fn(&'a Event) -> K,
+) -> Vec<(K, Vec<&'a Event>)> {
+    let mut groups: Vec<(K, Vec<&Event>)> = Vec::new();
     for event in events {
-        match groups.iter_mut().find(|(reason, _)| *reason == event.reason.as_ref()) {
+        let key = key(event);
+        match groups.iter_mut().find(|(known, _)| *known == key) {
             Some((_, group)) => group.push(event),
-            None => groups.push((event.reason.as_ref(), vec![event])),
+            None => groups.push((key, vec![event])),
         }
     }
     groups
 }
 
-/// The subjects of one reason with what is known of each, then the cause and the remedy; `left` counts down the
+/// The cause and the remedy of one reason, and its subjects with what is known of each; `left` counts down the
 /// subjects that are still written out.
 fn paragraph(
     language: Language,
@@ -141,18 +191,26 @@ fn paragraph(
 ) -> Option<String> {
     let shown = &group[..group.len().min(*left)];
     *left -= shown.len();
-    let mut lines: Vec<String> =
-        shown.iter().flat_map(|event| [subject(event, phrases), facts(event, phrases, words(language), now)]).collect();
+    let facts = |event: &&Event| facts(event, phrases, words(language), now);
+    // Those of whom the same is known share a line.
+    let mut subjects = Vec::new();
+    for (facts, group) in grouped(shown.iter().copied(), |event| facts(&event)) {
+        let names: Vec<String> = group.iter().map(|event| subject(event, phrases)).collect();
+        subjects.extend([names.join(", "), facts]);
+    }
+    let mut explained = Vec::new();
     if let Some(reason) = reason.filter(|_| !shown.is_empty()) {
         let message = match shown {
             [only] => explain_only(language, reason, only),
             _ => explain(language, reason),
         };
-        lines.push(format!("{}{}", phrases.cause, message.what));
+        explained.push(format!("{}{}", phrases.cause, message.what));
         if group[0].topic != Topic::Recovered {
-            lines.push(format!("{}{}", phrases.remedy, message.remedy));
+            explained.push(format!("{}{}", phrases.remedy, message.remedy));
         }
     }
+    // Services cut long texts: what there is to do stands before a long list.
+    let mut lines = if shown.len() > 1 { [explained, subjects] } else { [subjects, explained] }.concat();
     lines.retain(|line| !line.is_empty());
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
@@ -172,7 +230,8 @@ fn explain_only(language: Language, reason: &Reason, event: &Event) -> Message {
 
 fn subject(event: &Event, phrases: &Phrases) -> String {
     let channel = event.channel.as_ref().map(phrases.channel);
-    [event.credential.clone(), channel].into_iter().flatten().collect::<Vec<_>>().join(" → ")
+    let notifier = event.notifier.as_deref().map(phrases.notifier);
+    [event.credential.clone(), channel, notifier].into_iter().flatten().collect::<Vec<_>>().join(" → ")
 }
 
 fn facts(event: &Event, phrases: &Phrases, words: &Words, now: Timestamp) -> String {
@@ -181,7 +240,8 @@ fn facts(event: &Event, phrases: &Phrases, words: &Words, now: Timestamp) -> Str
     if event.topic == Topic::Recovered {
         facts.extend(event.since.map(|since| (phrases.lasted)(&words.length(event.at.since(since)))));
     }
-    facts.push((phrases.since)(&since.local_short(now), &words.from_now(since, now)));
+    let ago = words.ago.replace("{}", &words.length(now.since(since)));
+    facts.push((phrases.since)(&since.local_short(now), &ago));
     if let Some(dies) = event.expires_at {
         facts.push((phrases.dies)(&dies.local_short(now), &words.from_now(dies, now), dies <= now));
     }
@@ -251,6 +311,49 @@ mod tests {
         assert_eq!(english.body.matches("HTTP 503").count(), 1);
         assert!(english.body.contains("credential-19") && !english.body.contains("credential-20"));
         assert!(english.body.contains("and 10 more"), "{}", english.body);
+    }
+
+    #[test]
+    fn several_matters_make_one_message_with_the_first_in_the_title() {
+        let channel = ChannelName { gateway: "default".into(), id: Some(1), name: "codex-a".into() };
+        let events = [
+            event(Topic::Halted, "openai"),
+            event(Topic::Halted, "azure"),
+            Event { channel: Some(channel), ..event(Topic::Undelivered, "openai") },
+            event(Topic::Recovered, "baidu"),
+        ];
+        let [english, chinese] = both(&events);
+        assert_eq!(english.title, "One-API · Act: openai and azure have stopped being refreshed · and 2 other matters");
+        assert_eq!(chinese.title, "One-API · 请处理：openai 和 azure 已停止刷新 · 另有 2 件事");
+        for notice in [english, chinese] {
+            assert_eq!(notice.body.matches('■').count(), 3, "{}", notice.body);
+            assert!(notice.urgent);
+            let topics: Vec<&str> =
+                notice.events.as_array().unwrap().iter().map(|event| event["topic"].as_str().unwrap()).collect();
+            assert_eq!(topics, ["halted", "halted", "undelivered", "recovered"]);
+        }
+    }
+
+    #[test]
+    fn programs_get_what_the_text_says_and_nothing_else() {
+        let now = Timestamp::from_seconds(NOW);
+        let channel = ChannelName { gateway: "eu".into(), id: Some(7), name: "a".into() };
+        let event = Event {
+            channel: Some(channel),
+            reason: Some(TokenReason::ServerError { status: 502 }.into()),
+            expires_at: Some(now),
+            failures: 4,
+            ..event(Topic::Expiring, "openai")
+        };
+        let [english, _] = both(&[event]);
+        let told = &english.events[0];
+        let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
+        let expected =
+            ["at", "cause", "channel", "credential", "expires_at", "failures", "notifier", "remedy", "since", "topic"];
+        assert_eq!(keys, expected);
+        assert_eq!((&told["at"], &told["failures"]), (&json!("2025-12-29T09:20:00Z"), &json!(4)));
+        assert_eq!(told["channel"], json!({ "gateway": "eu", "id": 7, "name": "a" }));
+        assert!(english.body.contains(told["cause"].as_str().unwrap()), "{told}");
     }
 
     #[test]

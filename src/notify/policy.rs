@@ -1,11 +1,14 @@
 //! What to tell whom, and when: a fold over events. Pure; the caller stores it and brings the time.
 //!
 //! A trouble is told once, when it begins or gets worse; reminded of while only a human can end it; and its end is
-//! told once, to those who heard of it. Events of one topic that come close together make one message. A notifier
-//! that has used up its service's limits is not written to: what is due to it waits, and merges by topic into as few
-//! messages as there are topics (the seam for a digest is `Outbox::messages`).
+//! told once, to those who heard of it. What comes close together makes one message ([`pace`] says how close that is),
+//! and a notifier that is busy, down or has used up its service's limits gets everything that waits for it in one later
+//! ([`outbox`]).
 //!
 //! The state is serialisable, so a restart neither repeats what was told nor forgets what was not.
+
+mod outbox;
+mod pace;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,11 +21,15 @@ use crate::notify::services::Limits;
 use crate::reason::Reason;
 use crate::time::Timestamp;
 
-/// How long the first event of a message waits for others like it.
-pub const GATHER: Duration = Duration::from_secs(2);
+pub use outbox::Standing;
+use outbox::{Item, Outbox};
+pub use pace::GATHER;
+use pace::Pace;
+
 /// A reminder takes those along that would be due this much later.
-const TOGETHER: Duration = Duration::from_secs(30 * 60);
-const MINUTE: Duration = Duration::from_secs(60);
+const TOGETHER: Duration = Duration::from_secs(3600);
+/// What changed longer ago is no part of what goes on now.
+const EPISODE: Duration = Duration::from_secs(6 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -43,12 +50,12 @@ impl<'a> From<&'a NotifierPlan> for Recipient<'a> {
     }
 }
 
-/// A message to be sent: events of one topic, for one notifier.
+/// A message to be sent to one notifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// The notifier's name.
     pub notifier: String,
-    /// What it is about, for [`crate::messages::notice`]; never empty.
+    /// What it is about, for [`crate::messages::notice`]: never empty, what needs a human first.
     pub events: Vec<Event>,
 }
 
@@ -60,8 +67,13 @@ pub struct Policy {
     troubles: BTreeMap<String, Trouble>,
     /// What waits for others like it.
     gathering: Vec<Item>,
-    /// What each notifier is to get, and when it got something.
+    /// How often there was something to tell lately.
+    pace: Pace,
+    /// What each notifier is to get, and how it took what it got.
     outboxes: BTreeMap<String, Outbox>,
+    /// Nothing more comes in this run.
+    #[serde(skip)]
+    hurried: bool,
 }
 
 /// A trouble that stands.
@@ -81,29 +93,15 @@ struct Trouble {
     remind_at: Option<Timestamp>,
 }
 
-/// An event on its way into messages.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Item {
-    /// The event.
-    event: Event,
-    /// The trouble it belongs to.
-    subject: Option<String>,
-    /// The only notifiers it is for.
-    only: Option<BTreeSet<String>>,
-}
-
-/// What a notifier is to get, and when it got something.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Outbox {
-    waiting: Vec<Item>,
-    /// The messages of the last day: exact where a token bucket would let twice as many through around midnight.
-    sent: Vec<Timestamp>,
-    /// Until when its service's limits hold back what waits.
-    held_until: Option<Timestamp>,
-}
-
 impl Policy {
+    /// The state after a restart: nobody knows what became of messages that were under way.
+    pub fn resumed(mut self) -> Self {
+        for (name, outbox) in &mut self.outboxes {
+            outbox.give_back(name, &mut self.troubles);
+        }
+        self
+    }
+
     /// Takes note of an event; it may or may not become part of a message.
     pub fn tell(&mut self, event: &Event) {
         match event.topic {
@@ -156,12 +154,7 @@ impl Policy {
     fn over(&mut self, event: &Event) {
         let ended: Vec<String> = self.troubles.keys().filter(|key| ends(event, key)).cloned().collect();
         for key in ended {
-            let Some(trouble) = self.troubles.remove(&key) else { continue };
-            let stays = |item: &Item| item.event.topic == Topic::Recovered || item.subject.as_ref() != Some(&key);
-            self.gathering.retain(stays);
-            for outbox in self.outboxes.values_mut() {
-                outbox.waiting.retain(stays);
-            }
+            let Some(trouble) = self.remove(&key) else { continue };
             if !trouble.told.is_empty() {
                 let event = Event { since: Some(trouble.since), ..event.clone() };
                 self.gathering.push(Item { event, subject: Some(key), only: Some(trouble.told) });
@@ -169,44 +162,98 @@ impl Policy {
         }
     }
 
-    /// The messages that are due now. They count as told: sending them is the caller's.
+    /// Takes a trouble out, and what was still to be told of it.
+    fn remove(&mut self, subject: &str) -> Option<Trouble> {
+        let stays = |item: &Item| item.event.topic == Topic::Recovered || item.subject.as_deref() != Some(subject);
+        self.gathering.retain(stays);
+        for outbox in self.outboxes.values_mut() {
+            outbox.waiting.retain(stays);
+        }
+        self.troubles.remove(subject)
+    }
+
+    /// Forgets the troubles of what the config does not have any more: nobody is reminded of them.
+    pub fn forget(&mut self, is_gone: impl Fn(&Event) -> bool) {
+        let gone = self.troubles.iter().filter(|(_, trouble)| is_gone(&trouble.now));
+        let gone: Vec<String> = gone.map(|(subject, _)| subject.clone()).collect();
+        for subject in gone {
+            self.remove(&subject);
+        }
+    }
+
+    /// The trouble that stands with the subject of this event, as it was heard of last.
+    pub fn standing(&self, like: &Event) -> Option<&Event> {
+        self.troubles.get(&subject(like)).map(|trouble| &trouble.now)
+    }
+
+    /// The messages that are due now. Each is under way until [`Policy::settled`] says what became of it.
     pub fn due(&mut self, now: Timestamp, recipients: &[Recipient<'_>]) -> Vec<Outgoing> {
         self.outboxes.retain(|name, _| recipients.iter().any(|recipient| recipient.name == name));
-        let mut items = self.gathered(now);
-        items.extend(self.reminders(now));
+        let mut items = self.reminders(now);
+        let is_ripe = |item: &Item| {
+            // An event of the future is one from before the clock was set back.
+            self.hurried || item.event.at > now || self.ripens(item) <= now
+        };
+        if !items.is_empty() || self.gathering.iter().any(is_ripe) {
+            // When one message goes, everything that gathers goes with it.
+            items.splice(0..0, self.gathering.drain(..));
+        }
+        self.pace.note(items.iter().map(|item| item.event.topic), now);
         let mut outgoing = Vec::new();
         for recipient in recipients {
             let outbox = self.outboxes.entry(recipient.name.to_owned()).or_default();
             outbox.waiting.extend(items.iter().filter(|item| item.is_for(recipient)).cloned());
-            for message in outbox.messages(now, recipient.limits) {
-                for item in &message {
-                    let trouble = item.subject.as_ref().and_then(|subject| self.troubles.get_mut(subject));
-                    if let Some(trouble) = trouble.filter(|_| item.event.topic != Topic::Recovered) {
-                        trouble.told.insert(recipient.name.to_owned());
-                    }
-                }
-                let events = message.into_iter().map(|item| item.event).collect();
+            let events = outbox.take(recipient.name, now, recipient.limits, &mut self.troubles);
+            if !events.is_empty() {
                 outgoing.push(Outgoing { notifier: recipient.name.to_owned(), events });
             }
         }
         outgoing
     }
 
-    /// When [`Policy::due`] has something to do next.
-    pub fn wake(&self) -> Option<Timestamp> {
-        let gathered = self.gathering.iter().map(|item| item.event.at + GATHER);
-        let reminders = self.troubles.values().filter_map(|trouble| trouble.remind_at);
-        let held = self.outboxes.values().filter_map(|outbox| outbox.held_until);
-        gathered.chain(reminders).chain(held).min()
+    /// What became of the message that was under way to a notifier; an event, if others are to hear of that.
+    ///
+    /// What was not taken waits, and goes out later together with what has come since.
+    pub fn settled(&mut self, notifier: &str, outcome: &Result<(), Reason>, now: Timestamp) -> Option<Event> {
+        let outbox = self.outboxes.get_mut(notifier)?;
+        let topic = outbox.settle(notifier, outcome, now, &mut self.troubles)?;
+        let reason = outcome.as_ref().err().cloned();
+        let event = Event { notifier: Some(notifier.to_owned()), reason, ..Event::new(now, topic) };
+        // A notifier that works again after nothing was said of it is no news.
+        (topic != Topic::Recovered || self.troubles.contains_key(&subject(&event))).then_some(event)
     }
 
-    /// Takes out the topics whose first event has waited long enough.
-    fn gathered(&mut self, now: Timestamp) -> Vec<Item> {
-        // An event of the future is one from before the clock was set back.
-        let ripe = |item: &Item| item.event.at + GATHER <= now || item.event.at > now;
-        let topics: BTreeSet<Topic> =
-            self.gathering.iter().filter(|item| ripe(item)).map(|item| item.event.topic).collect();
-        self.gathering.extract_if(.., |item| topics.contains(&item.event.topic)).collect()
+    /// How a notifier took what it got; `None` before the first message.
+    pub fn notifier(&self, name: &str) -> Option<&Standing> {
+        self.outboxes.get(name).map(|outbox| &outbox.standing)
+    }
+
+    /// What a notifier refused under its former config it may take now: nothing waits for another try.
+    pub fn try_again(&mut self) {
+        self.outboxes.values_mut().for_each(Outbox::try_again);
+    }
+
+    /// What gathers is due at once: nothing more like it comes.
+    pub fn hurry(&mut self) {
+        self.hurried = true;
+    }
+
+    /// When [`Policy::due`] has something to do next.
+    pub fn wake(&self) -> Option<Timestamp> {
+        let gathered = self.gathering.iter().map(|item| self.ripens(item));
+        let reminders = self.troubles.values().filter_map(|trouble| trouble.remind_at);
+        let outboxes = self.outboxes.values().filter_map(Outbox::wake);
+        gathered.chain(reminders).chain(outboxes).min()
+    }
+
+    /// When an item has waited long enough for others like it.
+    fn ripens(&self, item: &Item) -> Timestamp {
+        let is_one = |trouble: &&Trouble| {
+            let is_recent = item.event.at.since(trouble.changed) < EPISODE;
+            is_recent && pace::ends_by_itself(trouble.now.topic) && !trouble.told.is_empty()
+        };
+        let crowd = self.troubles.values().filter(is_one).count();
+        item.event.at + self.pace.window(item.event.topic, item.event.at, crowd)
     }
 
     /// What still needs a human and has not been brought to mind for long enough.
@@ -227,67 +274,20 @@ impl Policy {
     }
 }
 
-impl Item {
-    fn is_for(&self, recipient: &Recipient<'_>) -> bool {
-        let chosen = self.only.as_ref().is_none_or(|only| only.contains(recipient.name));
-        chosen && recipient.events.contains(&self.event.topic)
-    }
-}
-
-impl Outbox {
-    /// The messages that may go out now, one a topic, those that need a human first; the rest goes on waiting.
-    fn messages(&mut self, now: Timestamp, limits: Limits) -> Vec<Vec<Item>> {
-        self.sent.retain(|sent| *sent <= now && now.since(*sent) < DAY);
-        self.held_until = None;
-        let mut messages = Vec::new();
-        while let Some(next) = self.waiting.iter().map(Item::kind).min() {
-            let free = self.free_at(limits);
-            if free > now {
-                self.held_until = Some(free);
-                break;
-            }
-            self.sent.push(now);
-            let mut message: Vec<Item> = Vec::new();
-            for item in self.waiting.extract_if(.., |item| item.kind() == next) {
-                // A reminder beside what it reminds of: the later news is enough.
-                message.retain(|earlier| earlier.subject.is_none() || earlier.subject != item.subject);
-                message.push(item);
-            }
-            messages.push(message);
-        }
-        messages
-    }
-
-    /// When the service's limits allow another message.
-    fn free_at(&self, limits: Limits) -> Timestamp {
-        let after = |count: u32, window: Duration| {
-            let oldest = self.sent.len().checked_sub(count.max(1) as usize).map(|index| self.sent[index]);
-            oldest.map_or(Timestamp::EPOCH, |oldest| oldest + window)
-        };
-        after(limits.per_minute, MINUTE).max(after(limits.per_day, DAY))
-    }
-}
-
-impl Item {
-    /// Items of one kind share a message: credentials and channels read differently.
-    fn kind(&self) -> (Topic, bool) {
-        (self.event.topic, self.event.channel.is_some())
-    }
-}
-
-/// What a trouble belongs to: a channel, else a credential, else it stands for itself.
+/// What a trouble belongs to: a notifier, a channel, else a credential, else it stands for itself.
 fn subject(event: &Event) -> String {
-    match (&event.channel, &event.credential) {
-        (Some(channel), _) => format!("channel {}", channel.address()),
-        (None, Some(credential)) => format!("credential {credential}"),
-        (None, None) => event.topic.as_str().to_owned(),
+    match (&event.notifier, &event.channel, &event.credential) {
+        (Some(notifier), ..) => format!("notifier {notifier}"),
+        (None, Some(channel), _) => format!("channel {}", channel.address()),
+        (None, None, Some(credential)) => format!("credential {credential}"),
+        (None, None, None) => event.topic.as_str().to_owned(),
     }
 }
 
-/// Whether a recovery ends a subject's trouble. One without a channel and a credential says by its reason's room
-/// which trouble is over.
+/// Whether a recovery ends a subject's trouble. One without a subject of its own says by its reason's room which
+/// trouble is over.
 fn ends(recovered: &Event, subject_key: &str) -> bool {
-    if recovered.channel.is_some() || recovered.credential.is_some() {
+    if recovered.notifier.is_some() || recovered.channel.is_some() || recovered.credential.is_some() {
         return subject(recovered) == subject_key;
     }
     let topic = match recovered.reason {

@@ -26,7 +26,7 @@ const QUEUE: usize = 64;
 /// The waits before the second, third and fourth attempt at one notice.
 const WAITS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(180)];
 /// How long a shutdown waits for what is on its way.
-const FAREWELL: Duration = Duration::from_secs(5);
+pub const FAREWELL: Duration = Duration::from_secs(5);
 
 /// A secret on its way.
 pub type Read = Pin<Box<dyn Future<Output = Result<Secret, SecretReason>> + Send>>;
@@ -168,6 +168,14 @@ async fn deliver(
             () = closed.cancelled() => {}
         }
     }
+}
+
+/// Sends a notice once, now: what the service makes of it.
+///
+/// # Errors
+/// A [`NotifierReason`], or the [`SecretReason`] that kept it from being sent.
+pub async fn send_now(plan: &NotifierPlan, resolve: &Resolve, notice: &Notice) -> Result<(), Reason> {
+    attempt(plan, &Carriers::of(plan), resolve, notice).await.map_err(|failure| failure.reason)
 }
 
 /// Why an attempt failed, and whether another makes sense.

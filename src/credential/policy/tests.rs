@@ -150,6 +150,39 @@ fn row_51_a_token_or_a_wait_from_the_future_is_not_believed() {
 }
 
 #[test]
+fn an_outage_is_announced_while_there_is_time_to_act() {
+    // A token that dies at 3600 s; 300 s are kept for retries. (lag, failures, now, next try, announced)
+    for (lag, failures, now, next, announced) in [
+        (600, 0, 2700, 2700, false),
+        // One failure, and tries to come.
+        (600, 1, 2700, 2701, false),
+        (600, 2, 2701, 2703, false),
+        (600, 7, 2763, 2827, false),
+        // The next try would leave the gateway's cache and a human less than they need: 3600 − 600 − 150.
+        (600, 8, 2827, 2955, true),
+        (600, 8, 2827, 2850, true),
+        (600, 8, 2827, 2849, false),
+        // Without a cache there is more time.
+        (0, 8, 2827, 2955, false),
+        (0, 8, 3427, 3450, true),
+        // The next try is too late by itself, as after a long Retry-After.
+        (0, 1, 2700, 3600, true),
+        (0, 1, 2700, 3599, false),
+        // A key that is dead already is another matter.
+        (600, 9, 3600, 3700, false),
+    ] {
+        let mut record = record();
+        record.state.failures = failures;
+        record.state.not_before = Some(at(next));
+        let lag = Duration::from_secs(lag);
+        assert_eq!(is_expiring(&plan(), &record, lag, at(now)), announced, "{lag:?} {failures} {now} {next}");
+    }
+    let mut record = record();
+    (record.access, record.state.failures) = (None, 9);
+    assert!(!is_expiring(&plan(), &record, LAG, at(0)), "there is no key to die");
+}
+
+#[test]
 fn the_backoff_doubles_up_to_its_bound() {
     let bounds = Backoff { min: Duration::from_secs(1), max: Duration::from_secs(300) };
     let caps: Vec<u64> = (0..12).map(|failures| backoff(bounds, failures, 1.0).as_secs()).collect();

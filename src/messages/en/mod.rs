@@ -47,6 +47,8 @@ pub(super) const WORDS: Words = Words {
         unsupported: "unsupported",
         conflict: "conflict",
     },
+    taken: "taken",
+    refused: "not taken",
     agent_runs: "The agent runs.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
     tried_at_start: "It is tried when the agent starts: `one-api-sidecar run`, or `one-api-sidecar once`.",
@@ -206,6 +208,14 @@ fn agent(reason: &AgentReason) -> Message {
                 list(credentials)
             ),
             "Start the agent again: it asks once more. If that is refused, authorize these credentials again.",
+        ),
+        AgentReason::NoSuchNotifier { name, known } => Message::new(
+            format!("There is no notifier named `{name}` in the config."),
+            format!("There are: {}. A notifier without a `name` goes by its `type`.", list(known)),
+        ),
+        AgentReason::NoNotifier => Message::new(
+            "The config has no notifier, so nobody would hear of anything.",
+            "Add a `[[notify]]` table to the config; docs/notifications.md has one for each service.",
         ),
     }
 }

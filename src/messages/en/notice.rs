@@ -1,7 +1,7 @@
 //! What notices are made of in English.
 
 use crate::credential::event::{ChannelName, Topic};
-use crate::messages::notice::{Headline, Phrases};
+use crate::messages::notice::{Headline, Kind, Phrases};
 use crate::reason::{Reason, TokenReason};
 
 /// The phrases of notices.
@@ -9,6 +9,11 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
     title,
     note,
     channel,
+    notifier: |name| format!("notifier {name}"),
+    others: |count| match count {
+        1 => " · and another matter".into(),
+        _ => format!(" · and {count} other matters"),
+    },
     since: |clock, ago| format!("since {clock}, {ago}"),
     dies: |clock, distance, dead| {
         if dead {
@@ -20,6 +25,10 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
     failures: |count| if count == 1 { "1 failure".into() } else { format!("{count} failures in a row") },
     lasted: |length| format!("lasted {length}"),
     more: |count| format!("… and {count} more: `one-api-sidecar status` lists all."),
+    test: [
+        "Test: messages arrive",
+        "Nothing has to be done. This is what `one-api-sidecar notify test` sends; real messages say what to do.",
+    ],
     cause: "Cause: ",
     remedy: "Do: ",
 };
@@ -53,6 +62,7 @@ fn title(headline: &Headline<'_>) -> String {
         Topic::VaultTrouble => "Mend the vault: it cannot be written".into(),
         Topic::ConfigRejected => "Correct the config file: the edit was not taken".into(),
         Topic::UnusedDatabase => "Check the database path: no gateway seems to use it".into(),
+        Topic::NotifierTrouble => format!("Mend {who}: messages do not get through"),
         Topic::Recovered => match &headline.lasted {
             Some(length) => format!("Over after {length}: {who} works again"),
             None => format!("Over: {who} works again"),
@@ -68,8 +78,14 @@ fn who(headline: &Headline<'_>) -> String {
         [] => "the sidecar".into(),
         [only] => only.clone(),
         [one, other] => format!("{one} and {other}"),
-        many if headline.channels => format!("{} channels", many.len()),
-        many => format!("{} credentials", many.len()),
+        many => {
+            let kind = match headline.kind {
+                Kind::Credentials => "credentials",
+                Kind::Channels => "channels",
+                Kind::Notifiers => "notifiers",
+            };
+            format!("{} {kind}", many.len())
+        }
     }
 }
 
@@ -83,6 +99,7 @@ fn note(topic: Topic) -> Option<&'static str> {
         Topic::ConfigRejected => Some(
             "The sidecar goes on with the last good config. `one-api-sidecar check` shows every problem and its place.",
         ),
+        Topic::NotifierTrouble => Some("What is meant for it waits, and goes out together when it works again."),
         Topic::Halted
         | Topic::VaultTrouble
         | Topic::ChannelMissing

@@ -47,6 +47,8 @@ pub(super) const WORDS: Words = Words {
         unsupported: "不支持",
         conflict: "冲突",
     },
+    taken: "已送达",
+    refused: "未送达",
     agent_runs: "代理正在运行。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
     tried_at_start: "代理启动时会再试：`one-api-sidecar run` 或 `one-api-sidecar once`。",
@@ -200,6 +202,14 @@ fn agent(reason: &AgentReason) -> Message {
                 list(credentials)
             ),
             "请重新启动代理，它会再问一次；若被拒绝，请重新授权这些凭据。",
+        ),
+        AgentReason::NoSuchNotifier { name, known } => Message::new(
+            format!("配置中没有名为 `{name}` 的通知方式。"),
+            format!("现有：{}。没有写 `name` 的通知方式以其 `type` 为名。", list(known)),
+        ),
+        AgentReason::NoNotifier => Message::new(
+            "配置中没有任何通知方式，出了事不会有人知道。",
+            "请在配置中添加一个 `[[notify]]`；docs/notifications.zh-CN.md 中有每种服务的写法。",
         ),
     }
 }

@@ -1,7 +1,7 @@
 //! What notices are made of in Chinese.
 
 use crate::credential::event::{ChannelName, Topic};
-use crate::messages::notice::{Headline, Phrases};
+use crate::messages::notice::{Headline, Kind, Phrases};
 use crate::reason::{Reason, TokenReason};
 
 /// The phrases of notices.
@@ -9,6 +9,8 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
     title,
     note,
     channel,
+    notifier: |name| format!("通知方式 {name}"),
+    others: |count| format!(" · 另有 {count} 件事"),
     since: |clock, ago| format!("始于 {clock}（{ago}）"),
     dies: |clock, distance, dead| {
         if dead {
@@ -20,6 +22,7 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
     failures: |count| format!("连续失败 {count} 次"),
     lasted: |length| format!("持续了 {length}"),
     more: |count| format!("……还有 {count} 个：用 `one-api-sidecar status` 查看全部。"),
+    test: ["测试：消息可以送达", "无需处理。这是 `one-api-sidecar notify test` 发出的；真正的消息会说明该做什么。"],
     cause: "原因：",
     remedy: "处理：",
 };
@@ -52,6 +55,7 @@ fn title(headline: &Headline<'_>) -> String {
         Topic::VaultTrouble => "请修复保管库：无法写入，刷新已暂停".into(),
         Topic::ConfigRejected => "请改正配置文件：修改没有生效".into(),
         Topic::UnusedDatabase => "请检查数据库路径：似乎没有网关在使用它".into(),
+        Topic::NotifierTrouble => format!("请检查{who}：消息无法送达"),
         Topic::Recovered => match &headline.lasted {
             Some(length) => format!("已恢复：{who} 恢复正常，历时 {length}"),
             None => format!("已恢复：{who} 恢复正常"),
@@ -69,8 +73,14 @@ fn who(headline: &Headline<'_>) -> String {
         [] => "sidecar".into(),
         [only] => only.clone(),
         [one, other] => format!("{one} 和 {other}"),
-        many if headline.channels => format!("{} 个渠道", many.len()),
-        many => format!("{} 个凭据", many.len()),
+        many => {
+            let kind = match headline.kind {
+                Kind::Credentials => "凭据",
+                Kind::Channels => "渠道",
+                Kind::Notifiers => "通知方式",
+            };
+            format!("{} 个{kind}", many.len())
+        }
     }
 }
 
@@ -84,6 +94,7 @@ fn note(topic: Topic) -> Option<&'static str> {
         Topic::ConfigRejected => {
             Some("sidecar 继续使用上一份正确的配置。用 `one-api-sidecar check` 查看所有问题及其位置。")
         }
+        Topic::NotifierTrouble => Some("要发给它的消息会保留，恢复后合并发出。"),
         Topic::Halted
         | Topic::VaultTrouble
         | Topic::ChannelMissing

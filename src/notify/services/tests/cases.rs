@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// What an HTTP service must do with one notice and with every kind of answer.
-pub(in crate::notify::services) struct Case {
+pub(super) struct Case {
     pub(super) service: &'static str,
     pub(super) table: &'static str,
     pub(super) uri: &'static str,
