@@ -1,7 +1,7 @@
 //! Known providers: for each the fields of `[[credential]]` that are the same for all its customers.
 //!
 //! A preset is a piece of config that somebody has written already, in the config's own words; what the user writes
-//! wins. Owns no rules: [`crate::config::preset`] puts it under what is written, and from there on nobody knows where
+//! wins. Owns no rules: `config::preset` puts it under what is written, and from there on nobody knows where
 //! a field came from. A provider is a file here and a line in the registry; its test case stands in the same file.
 
 /// Declares the presets: a module each, the registry, and the registry of their test cases.
