@@ -306,9 +306,6 @@ impl Agent {
                 self.handle(report);
             }
         }
-        // Whoever asks from now on, or has no answer yet, learns that it is ending.
-        self.inbox.close();
-        while self.inbox.try_recv().is_ok() {}
         self.passes = Passes::default();
         if self.mode == Mode::Once
             && let Some(change) = self.courier.flush(&self.plan, self.now())
@@ -316,18 +313,41 @@ impl Agent {
             self.shared.vault.commit_soon(vec![change]);
         }
         if !self.abandoned {
-            self.courier.shutdown().await;
-            while let Ok(report) = self.inbox.try_recv() {
-                if let Report::Sent(report) = report {
-                    self.sent(&report);
-                }
-            }
-            self.shared.vault.commit_soon(self.courier.state().into_iter().collect());
+            self.send_last_messages().await;
         }
+        // Whoever asks from now on, or has no answer yet, learns that it is ending.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
         if let Some(socket) = self.socket.take() {
             socket.close().await;
         }
         if self.abandoned { Ending::Abandoned } else { Ending::Saved }
+    }
+
+    /// Lets the notifiers finish, and remembers what they did not get rid of.
+    async fn send_last_messages(&mut self) {
+        let mut sent = Vec::new();
+        {
+            let mut finished = std::pin::pin!(self.courier.shutdown());
+            loop {
+                tokio::select! {
+                    () = &mut finished => break,
+                    // Any other report is dropped: who asked something learns by that that it is ending.
+                    Some(report) = self.inbox.recv() => if let Report::Sent(report) = report {
+                        sent.push(report);
+                    },
+                }
+            }
+        }
+        while let Ok(report) = self.inbox.try_recv() {
+            if let Report::Sent(report) = report {
+                sent.push(report);
+            }
+        }
+        for report in sent {
+            self.sent(&report);
+        }
+        self.shared.vault.commit_soon(self.courier.state().into_iter().collect());
     }
 
     /// Whether nothing is left to wait for. Keys that are on their way get a moment, from `last_call` on; what waits
