@@ -310,3 +310,81 @@ fn row_59_a_database_with_a_second_name_is_refused_before_anything_is_spent() {
     assert!(eventually(SOON + SOON, || scene.holds_newest(1)), "{}", agent.output());
     agent.stop();
 }
+
+#[test]
+fn row_29_a_database_of_somebody_else_is_diagnosed_before_anything_is_spent() {
+    const NOBODY: &str = "65534";
+    let mut scene = Scene::with_database(HOUR);
+    let nobody = ["setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"];
+    let program = env!("CARGO_BIN_EXE_one-api-sidecar");
+    let possible = std::process::Command::new(nobody[0]).args(&nobody[1..]).args([program, "--version"]).output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        return println!("skipped: no other user can be had here");
+    }
+    // The folder is the sidecar's, the database somebody else's.
+    let folder = scene.database().parent().unwrap().to_owned();
+    std::os::unix::fs::chown(&folder, Some(65534), Some(65534)).unwrap();
+    scene.bench.write_config(&scene.config(1, NO_CACHE));
+    scene.bench.wrap(nobody);
+    let agent = scene.bench.start();
+    assert!(agent.wait_for_line("may not write it", SOON).is_some(), "{}", agent.output());
+    let doctor = scene.bench.run_command(&["doctor"]);
+    assert!(doctor.stdout.contains("user: \"0:0\""), "{}{}", doctor.stdout, doctor.stderr);
+    let spent = scene.endpoint.requests().len();
+    println!("row 29: spent = {spent}");
+    assert_eq!(spent, 0);
+    std::os::unix::fs::chown(scene.database(), Some(65534), Some(65534)).unwrap();
+    assert!(eventually(SOON + SOON, || scene.holds_newest(1)), "{}", agent.output());
+    agent.stop();
+}
+
+#[test]
+fn two_names_for_one_database_are_noticed_and_written_by_one() {
+    let mut scene = Scene::with_database(HOUR);
+    scene.bench.env("SECOND", scene.endpoint.issue());
+    std::os::unix::fs::symlink("one-api.db", scene.bench.path("the-same.db")).unwrap();
+    let credential = |name: &str, seed: &str, gateway: &str| {
+        format!(
+            "[[credential]]\nname = \"{name}\"\ntoken_url = \"{}\"\nclient_id = \"{name}\"\n\
+             refresh_token = {{ env = \"{seed}\" }}\nchannels = [{{ gateway = \"{gateway}\", id = 1 }}]\n",
+            scene.endpoint.url()
+        )
+    };
+    let gateway =
+        |name: &str, file: &str| format!("[[gateway]]\nname = \"{name}\"\ndatabase = \"{file}\"\n{NO_CACHE}\n");
+    scene.bench.write_config(
+        &(gateway("one", "one-api.db")
+            + &gateway("two", "the-same.db")
+            + "[vault]\npath = \"vault/vault.db\"\n"
+            + &credential("a", "SEED", "one")
+            + &credential("b", "SECOND", "two")),
+    );
+    let agent = scene.bench.start();
+    assert!(eventually(SOON, || scene.holds_newest(1)), "{}", agent.output());
+    let states = || {
+        let status: Value = serde_json::from_str(&scene.bench.run_command(&["status", "--json"]).stdout).unwrap();
+        let state = |nth: usize| status["credentials"][nth]["channels"][0]["state"].as_str().unwrap().to_owned();
+        (state(0), state(1))
+    };
+    let noticed = || states() == ("delivered".to_owned(), "conflict".to_owned());
+    assert!(eventually(SOON, noticed), "{:?}\n{}", states(), agent.output());
+    assert_eq!(scene.endpoint.requests_of("b").len(), 0, "nothing is spent that cannot be delivered");
+    agent.stop();
+}
+
+#[test]
+fn a_name_that_several_channels_bear_is_refused_with_their_ids_and_one_that_is_unique_is_adopted() {
+    let scene = Scene::with_database(HOUR);
+    scene.run_sql("UPDATE channels SET name = 'twin' WHERE id IN (5, 7)");
+    scene.bench.write_config(&scene.config(1, NO_CACHE).replace("channels = [1]", "channels = [\"twin\"]"));
+    let agent = scene.bench.start();
+    let told = agent.wait_for_line("twin", SOON).expect("it is told");
+    assert!(told.contains('5') && told.contains('7'), "{told}");
+    assert_eq!(scene.endpoint.requests().len(), 0);
+    scene.run_sql("UPDATE channels SET name = 'other' WHERE id = 7");
+    assert!(eventually(SOON, || scene.holds_newest(5)), "{}", agent.output());
+    // Adopted: from now on its id counts, whatever it is called.
+    scene.run_sql("UPDATE channels SET name = 'renamed', key = 'fixture-access-token-5' WHERE id = 5");
+    assert!(eventually(SOON, || scene.holds_newest(5)), "{}", agent.output());
+    agent.stop();
+}
