@@ -3,7 +3,7 @@
 use one_api_sidecar::config::schema::schema;
 use serde_json::Value;
 
-use super::{EXAMPLE, TEN_LINES, plan};
+use super::{EXAMPLE, SMALL, TEN_LINES, plan};
 
 /// The example with every commented-out field and table in force.
 pub fn uncommented() -> String {
@@ -77,6 +77,55 @@ fn the_example_has_every_field_of_the_schema() {
         }
     }
     assert!(checked > 50, "{checked}");
+}
+
+#[test]
+fn the_example_has_every_service_with_every_field() {
+    let text = uncommented();
+    let blocks: Vec<&str> = text.split("[[notify]]\n").skip(1).collect();
+    let schema = schema();
+    let services = schema["definitions"]["Notify"]["oneOf"].as_array().unwrap();
+    assert!(services.len() > 10);
+    let in_each = ["name", "events", "timeout", "proxy"];
+    for service in services {
+        let name = service["title"].as_str().unwrap();
+        let has_line = |block: &str, field: &str, value: &str| {
+            let value_of =
+                |line: &str| Some(line.strip_prefix(field)?.trim_start().strip_prefix('=')?.trim().to_owned());
+            block.lines().filter_map(value_of).any(|written| written.starts_with(value))
+        };
+        let block = blocks.iter().find(|block| has_line(block, "type", &format!("\"{name}\"")));
+        let block = block.unwrap_or_else(|| panic!("{name} is not in the example"));
+        for field in
+            service["properties"].as_object().unwrap().keys().filter(|field| !in_each.contains(&field.as_str()))
+        {
+            assert!(has_line(block, field, ""), "{name}: {field} is not in the example");
+        }
+    }
+    assert_eq!(plan(&text).notifiers.len(), services.len());
+}
+
+#[test]
+fn the_documentation_has_a_config_to_copy_for_every_service() {
+    use one_api_sidecar::notify::services::REGISTRY;
+    let languages = [include_str!("../../docs/notifications.md"), include_str!("../../docs/notifications.zh-CN.md")];
+    for text in languages {
+        let blocks = text.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+        let mut types = Vec::new();
+        for block in blocks {
+            // As it stands, and with what is commented out.
+            let whole = block.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n");
+            for block in [block.to_owned(), whole.collect()] {
+                let plan = plan(&(SMALL.to_owned() + &block));
+                types.push(plan.notifiers[0].name.to_string());
+            }
+        }
+        types.dedup();
+        assert_eq!(types, REGISTRY.iter().map(|registration| registration.name).collect::<Vec<_>>());
+        for topic in one_api_sidecar::credential::event::Topic::ALL {
+            assert!(text.contains(&format!("`{}`", topic.as_str())), "{topic:?}");
+        }
+    }
 }
 
 #[test]

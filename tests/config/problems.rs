@@ -163,6 +163,11 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
         ),
         (with("[[notify]]"), "notify #1.type", missing("type")),
         (
+            with("[[notify]]\ntype = \"command\"\nprogram = \"true\"\nproxy = \"http://p:1\""),
+            "notify \"command\".proxy",
+            conflicts("proxy", "type = \"command\""),
+        ),
+        (
             with("[[notify]]\ntype = \"pushpuls\"\ntoken = { env = \"X\" }"),
             "notify \"pushpuls\".type",
             ConfigReason::UnknownService {

@@ -10,6 +10,7 @@ use crate::config::file::{Entry, NotifySection};
 use crate::config::plan::NotifierPlan;
 use crate::config::words::not_one_of;
 use crate::credential::event::Topic;
+use crate::reason::ConfigReason;
 use crate::shape::At;
 
 /// All notifiers that can be used, in the order of the file.
@@ -40,6 +41,10 @@ fn notifier(check: &mut Check<'_>, entry: &Entry<NotifySection>) -> Option<Notif
         check.incomplete = true;
         return None;
     };
+    if let (Some(at), false) = (&written.common.proxy, service.speaks_http()) {
+        let other = format!("type = \"{}\"", written.kind.as_ref().map_or("", |kind| &kind.value));
+        check.error(format!("{label}.proxy"), &at.span, ConfigReason::Conflicts { field: "proxy".into(), other });
+    }
     for source in service.sources() {
         check.warn_of_value(label, source, header);
     }

@@ -72,4 +72,8 @@ impl Service for Program {
     fn limits(&self) -> Limits {
         Limits::COURTEOUS
     }
+
+    fn speaks_http(&self) -> bool {
+        false
+    }
 }

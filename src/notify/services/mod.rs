@@ -120,6 +120,11 @@ pub trait Service: std::fmt::Debug + Send + Sync {
     /// How often it may be used, from the service's own documentation.
     fn limits(&self) -> Limits;
 
+    /// Whether a proxy makes sense for it.
+    fn speaks_http(&self) -> bool {
+        true
+    }
+
     /// Whether two configured services are the same (a changed one is replaced).
     fn same(&self, other: &dyn Service) -> bool {
         format!("{self:?}") == format!("{other:?}")

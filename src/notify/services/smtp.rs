@@ -217,4 +217,8 @@ impl Service for Smtp {
     fn limits(&self) -> Limits {
         Limits::COURTEOUS
     }
+
+    fn speaks_http(&self) -> bool {
+        false
+    }
 }
