@@ -1,9 +1,9 @@
 //! What to tell whom, and when: a fold over events. Pure; the caller stores it and brings the time.
 //!
 //! A trouble is told once, when it begins or gets worse; reminded of while only a human can end it; and its end is
-//! told once, to those who heard of it. What comes close together makes one message ([`pace`] says how close that is),
+//! told once, to those who heard of it. What comes close together makes one message (`pace` says how close that is),
 //! and a notifier that is busy, down or has used up its service's limits gets everything that waits for it in one later
-//! ([`outbox`]).
+//! (`outbox`).
 //!
 //! The state is serialisable, so a restart neither repeats what was told nor forgets what was not.
 
