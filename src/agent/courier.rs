@@ -36,8 +36,6 @@ pub struct Courier {
 impl Courier {
     /// A courier that remembers what was told before; notifiers come with [`Courier::replace`].
     pub fn new(remembered: Option<&str>, directory: PathBuf, inbox: mpsc::UnboundedSender<Report>) -> Self {
-        // State of another version is worth less than telling again.
-        let policy: Policy = remembered.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default();
         let (reports, mut incoming) = mpsc::channel(REPORTS);
         let relay = tokio::spawn(async move {
             while let Some(report) = incoming.recv().await {
@@ -47,7 +45,8 @@ impl Courier {
             }
         });
         let (reports, relay) = (Some(reports), Some(relay));
-        Self { policy: policy.resumed(), senders: HashMap::new(), reports, relay, directory, changed: false }
+        let policy = Policy::remembered(remembered).resumed();
+        Self { policy, senders: HashMap::new(), reports, relay, directory, changed: false }
     }
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.

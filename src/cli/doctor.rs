@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use crate::cli::place::render;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
-use crate::config::plan::{GatewayPlan, Plan};
+use crate::config::plan::{GatewayPlan, NotifierPlan, Plan};
 use crate::finding::{Finding, Severity};
 use crate::gateway::Gateway;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::messages;
+use crate::notify::policy::Policy;
 use crate::oauth::request;
 use crate::reason::VaultReason;
 use crate::secret::SecretSource;
@@ -90,11 +91,22 @@ async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
 fn vault_findings(plan: &Plan) -> Vec<Finding> {
     let mut findings = vault::examine(&plan.vault.path);
     match Vault::peek(&plan.vault.path) {
+        Ok((_, contents)) => findings.extend(notifier_findings(plan, contents.notices.as_deref())),
         // It is made at the first start.
-        Ok(_) | Err(vault::VaultError(VaultReason::Missing { .. })) => {}
+        Err(vault::VaultError(VaultReason::Missing { .. })) => {}
         Err(error) => findings.push(Finding::error("vault", error.0)),
     }
     findings
+}
+
+/// The notifiers that did not take their last message.
+fn notifier_findings(plan: &Plan, remembered: Option<&str>) -> Vec<Finding> {
+    let policy = Policy::remembered(remembered);
+    let problem = |notifier: &Arc<NotifierPlan>| {
+        let reason = policy.notifier(&notifier.name)?.problem.clone()?;
+        Some(Finding::warning(format!("notifier {:?}", &*notifier.name), reason))
+    };
+    plan.notifiers.iter().filter_map(problem).collect()
 }
 
 fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {

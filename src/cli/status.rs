@@ -22,6 +22,7 @@ use crate::finding::Severity;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::messages::{self, Words};
+use crate::notify::policy::Policy;
 use crate::reason::{Language, Reason, VaultReason};
 use crate::telemetry::status::{
     self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status,
@@ -77,6 +78,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         }
     };
     let now = SystemClock.now();
+    let remembered = opened.as_ref().and_then(|(_, contents)| contents.notices.clone());
     let credentials = match &plan {
         Some(plan) => block_on(look(plan, opened, now))?,
         None => opened.map(|(_, contents)| from_vault(&contents, now)).unwrap_or_default(),
@@ -96,8 +98,19 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         print(&format!("{}\n", serde_json::to_string_pretty(&status)?))?;
     } else {
         print(&text_of(&status, language, Style::of_stdout()))?;
+        print(&notifiers(plan.as_ref(), remembered.as_deref(), language))?;
     }
     Ok(if status.needs_a_human() { Exit::HumanNeeded } else { Exit::Fine })
+}
+
+/// The notifiers that did not take their last message, a line each.
+fn notifiers(plan: Option<&Plan>, remembered: Option<&str>, language: Language) -> String {
+    let (policy, words) = (Policy::remembered(remembered), messages::words(language));
+    let line = |name: &str| {
+        let message = messages::explain(language, policy.notifier(name)?.problem.as_ref()?);
+        Some(format!("{name}: {}: {} {}\n", words.refused, message.what, message.remedy))
+    };
+    plan.iter().flat_map(|plan| &plan.notifiers).filter_map(|notifier| line(&notifier.name)).collect()
 }
 
 /// Looks at the channels as the agent would, and writes nothing.

@@ -1,9 +1,9 @@
 //! What to tell whom, and when: a fold over events. Pure; the caller stores it and brings the time.
 //!
 //! A trouble is told once, when it begins or gets worse; reminded of while only a human can end it; and its end is
-//! told once, to those who heard of it. What comes close together makes one message ([`pace`] says how close that is),
+//! told once, to those who heard of it. What comes close together makes one message (`pace` says how close that is),
 //! and a notifier that is busy, down or has used up its service's limits gets everything that waits for it in one later
-//! ([`outbox`]).
+//! (`outbox`).
 //!
 //! The state is serialisable, so a restart neither repeats what was told nor forgets what was not.
 
@@ -94,6 +94,11 @@ struct Trouble {
 }
 
 impl Policy {
+    /// What the vault remembers; state of another version is worth less than telling again.
+    pub fn remembered(state: Option<&str>) -> Self {
+        state.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default()
+    }
+
     /// The state after a restart: nobody knows what became of messages that were under way.
     pub fn resumed(mut self) -> Self {
         for (name, outbox) in &mut self.outboxes {
