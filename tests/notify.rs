@@ -88,6 +88,13 @@ fn row_54_notifiers_that_are_down_slow_or_refuse_delay_no_refresh_and_are_told_b
     assert_no_secret("the message", message["content"].as_str().unwrap());
     let output = agent.stop();
     assert_no_secret("the agent", &output);
+    for command in ["status", "doctor"] {
+        let output = bench.run_command(&[command]);
+        let line = output.stdout.lines().find(|line| line.contains("refusing")).unwrap_or_default();
+        assert!(line.contains("code 903"), "{command}: {output:?}");
+        assert!(!output.stdout.lines().any(|line| line.contains("good")), "{command}: {output:?}");
+        assert_no_secret(command, &format!("{output:?}"));
+    }
 }
 
 #[test]

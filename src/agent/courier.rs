@@ -11,7 +11,7 @@ use crate::agent::Report;
 use crate::config::plan::Plan;
 use crate::credential::event::Event;
 use crate::messages;
-use crate::notify::policy::{Policy, Recipient, Standing};
+use crate::notify::policy::{Policy, Recipient};
 use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
 use crate::secrets;
 use crate::time::Timestamp;
@@ -36,8 +36,6 @@ pub struct Courier {
 impl Courier {
     /// A courier that remembers what was told before; notifiers come with [`Courier::replace`].
     pub fn new(remembered: Option<&str>, directory: PathBuf, inbox: mpsc::UnboundedSender<Report>) -> Self {
-        // State of another version is worth less than telling again.
-        let policy: Policy = remembered.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default();
         let (reports, mut incoming) = mpsc::channel(REPORTS);
         let relay = tokio::spawn(async move {
             while let Some(report) = incoming.recv().await {
@@ -47,7 +45,8 @@ impl Courier {
             }
         });
         let (reports, relay) = (Some(reports), Some(relay));
-        Self { policy: policy.resumed(), senders: HashMap::new(), reports, relay, directory, changed: false }
+        let policy = Policy::remembered(remembered).resumed();
+        Self { policy, senders: HashMap::new(), reports, relay, directory, changed: false }
     }
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.
@@ -81,9 +80,9 @@ impl Courier {
         self.policy.standing(like)
     }
 
-    /// How a notifier took what it got; `None` before the first message.
-    pub fn notifier(&self, name: &str) -> Option<&Standing> {
-        self.policy.notifier(name)
+    /// What is remembered of telling, and of each notifier.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// Takes note of what became of a message; returns an event if that is one.

@@ -11,11 +11,12 @@ use crate::agent::deliver::{UNUSED_AFTER, only_ours_since};
 use crate::cli::place::render;
 use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
-use crate::config::plan::{GatewayPlan, Plan};
+use crate::config::plan::{GatewayPlan, NotifierPlan, Plan};
 use crate::finding::{Finding, Severity};
 use crate::gateway::Gateway;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::messages;
+use crate::notify::policy::Policy;
 use crate::oauth::request;
 use crate::reason::{GatewayReason, VaultReason};
 use crate::secret::SecretSource;
@@ -105,7 +106,10 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
     };
     let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
     match seen {
-        Ok((_, contents)) => findings.extend(plan.gateways.iter().filter_map(|gateway| unused(gateway, &contents))),
+        Ok((_, contents)) => {
+            findings.extend(plan.gateways.iter().filter_map(|gateway| unused(gateway, &contents)));
+            findings.extend(notifier_findings(plan, contents.notices.as_deref()));
+        }
         // It is made at the first start.
         Err(vault::VaultError(VaultReason::Missing { .. })) => {}
         Err(error) => findings.push(Finding::error("vault", error.0)),
@@ -120,6 +124,16 @@ fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
     let reason = GatewayReason::Unused { path: gateway.database.display().to_string() };
     (SystemClock.now().since(since) >= UNUSED_AFTER)
         .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
+}
+
+/// The notifiers that did not take their last message.
+fn notifier_findings(plan: &Plan, remembered: Option<&str>) -> Vec<Finding> {
+    let policy = Policy::remembered(remembered);
+    let problem = |notifier: &Arc<NotifierPlan>| {
+        let reason = policy.notifier(&notifier.name)?.problem.clone()?;
+        Some(Finding::warning(format!("notifier {:?}", &*notifier.name), reason))
+    };
+    plan.notifiers.iter().filter_map(problem).collect()
 }
 
 fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {

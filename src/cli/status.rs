@@ -21,6 +21,7 @@ use crate::credential::record::{ClientIdentity, Record, RecordId};
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::messages::{self, Words};
+use crate::notify::policy::Policy;
 use crate::reason::{Language, VaultReason};
 use crate::telemetry::status::{
     self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status,
@@ -102,6 +103,10 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
         }
     };
     let now = SystemClock.now();
+    let notifiers = match (&surveyed.plan, &opened) {
+        (Some(plan), Some((_, contents))) => status::notifiers(plan, &Policy::remembered(contents.notices.as_deref())),
+        _ => Vec::new(),
+    };
     let orphans = match (&surveyed.plan, &opened) {
         (Some(plan), Some((_, contents))) => status::orphans(plan, contents.records.iter()),
         _ => Vec::new(),
@@ -121,6 +126,7 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
         },
         credentials,
         orphans,
+        notifiers,
     })
 }
 
@@ -202,6 +208,11 @@ fn text_of(status: &Status, language: Language, style: Style) -> String {
     out.push_str(&table(&status.credentials, language, status.time, style));
     for name in &status.orphans {
         let _ = writeln!(out, "{}", style.paint("2", &words.vault.orphaned.replace("{}", name)));
+    }
+    for notifier in &status.notifiers {
+        if let Some(problem) = &notifier.problem {
+            let _ = writeln!(out, "{}", style.paint("33", &format!("{}: {}: {problem}", notifier.name, words.refused)));
+        }
     }
     let agent = if status.agent.running { words.agent_runs } else { words.agent_is_down };
     let _ = writeln!(out, "\n{}", style.paint("2", agent));

@@ -94,6 +94,11 @@ struct Trouble {
 }
 
 impl Policy {
+    /// What the vault remembers; state of another version is worth less than telling again.
+    pub fn remembered(state: Option<&str>) -> Self {
+        state.and_then(|state| serde_json::from_str(state).ok()).unwrap_or_default()
+    }
+
     /// The state after a restart: nobody knows what became of messages that were under way.
     pub fn resumed(mut self) -> Self {
         for (name, outbox) in &mut self.outboxes {

@@ -14,6 +14,7 @@ use crate::credential::event::ChannelName;
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
 use crate::messages::{self, About};
+use crate::notify::policy::Policy;
 use crate::reason::{Language, Reason};
 use crate::time::Timestamp;
 
@@ -32,6 +33,30 @@ pub struct Status {
     /// The names of records that no credential of the config has; they are kept until a person removes them.
     #[serde(default)]
     pub orphans: Vec<String>,
+    /// The notifiers, in the order of the config.
+    #[serde(default)]
+    pub notifiers: Vec<NotifierStatus>,
+}
+
+/// One notifier.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifierStatus {
+    /// Its name.
+    pub name: String,
+    /// Why it did not take its last message, with a remedy.
+    pub problem: Option<String>,
+}
+
+/// How each notifier stands.
+pub fn notifiers(plan: &Plan, policy: &Policy) -> Vec<NotifierStatus> {
+    let one = |name: &str| {
+        let problem = policy.notifier(name).and_then(|standing| standing.problem.as_ref()).map(|reason| {
+            let message = messages::explain(plan.language, reason);
+            format!("{} {}", message.what, message.remedy)
+        });
+        NotifierStatus { name: name.to_owned(), problem }
+    };
+    plan.notifiers.iter().map(|notifier| one(&notifier.name)).collect()
 }
 
 /// The names of the records that no credential of the config has.
