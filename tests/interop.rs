@@ -209,8 +209,9 @@ fn answers_that_were_cut_after_the_server_rotated_are_named_and_no_other_is_lost
     assert!(eventually(Duration::from_secs(30), || with("halted") == DROPPED), "{:?}\n{}", states(), agent.output());
     let halted = states().into_iter().filter(|status| status["state"] == "halted");
     assert!(halted.map(|status| status["reason"].clone()).all(|reason| reason == "outcome_unknown"));
-    let told = || scene.told("an answer for") && scene.told("have stopped being refreshed");
-    assert!(eventually(support::SOON, told), "uncertain, then halted: {:?}", scene.titles());
+    // That the answers were lost and that the server refused the second asking comes so close that it is one message.
+    let told = || scene.told("have stopped being refreshed");
+    assert!(eventually(support::SOON, told), "{:?}", scene.titles());
     let others = || names.iter().filter(|name| generation(&scene, name) > 3).count();
     assert!(eventually(Duration::from_secs(30), || others() == names.len() - DROPPED), "{}", agent.output());
     agent.stop();

@@ -489,7 +489,8 @@ impl Agent {
             TokenDecision::Keep(until) => until,
             TokenDecision::BackOff(until) => Some(until),
         };
-        let troubled = record.state.failures > 0;
+        // Of a halted one people know already that they must act, and by when.
+        let troubled = record.state.failures > 0 && record.state.halt.is_none();
         if let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at).filter(|_| troubled) {
             if dies > now {
                 next = Some(next.map_or(dies, |next| next.min(dies)));
