@@ -1,0 +1,110 @@
+//! Reasons of one room: why a gateway cannot be reached, read or written.
+
+use serde::{Deserialize, Serialize};
+
+/// What can be wrong with a gateway's database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayReason {
+    /// The file is not there (yet).
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// The file has no tables yet.
+    NotMigrated {
+        /// The file.
+        path: String,
+    },
+    /// Not a gateway we know.
+    Unknown {
+        /// The columns that were looked for and not found.
+        missing: Vec<String>,
+    },
+    /// A one-hub database: it never reloads what SQL wrote.
+    OneHub,
+    /// Another kind than the config says.
+    OtherKind {
+        /// What the config says.
+        wanted: String,
+        /// What the database is.
+        found: String,
+    },
+    /// Somebody held the lock longer than the busy timeout.
+    Busy {
+        /// How long we waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The file is not writable for this user.
+    ReadOnlyFile {
+        /// The file.
+        path: String,
+        /// Owner of the file as `UID:GID`.
+        owner: String,
+        /// Who we are, as `UID:GID`.
+        us: String,
+    },
+    /// The file's directory is not writable for this user (the journal lives there).
+    ReadOnlyDirectory {
+        /// The directory.
+        path: String,
+        /// Owner as `UID:GID`.
+        owner: String,
+        /// Who we are, as `UID:GID`.
+        us: String,
+    },
+    /// The mount is read-only.
+    ReadOnlyMount {
+        /// The file.
+        path: String,
+    },
+    /// A crashed gateway left a journal that cannot be rolled back here.
+    HotJournal {
+        /// The file.
+        path: String,
+    },
+    /// The file was replaced while it was open.
+    Moved,
+    /// Not a database.
+    NotADatabase {
+        /// The file.
+        path: String,
+    },
+    /// The database is damaged.
+    Corrupt {
+        /// The file.
+        path: String,
+    },
+    /// The disk is full.
+    Full {
+        /// The file.
+        path: String,
+    },
+    /// It cannot be opened.
+    CannotOpen {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        error: String,
+    },
+    /// A network or shared filesystem.
+    Filesystem {
+        /// Its name: `nfs`, `cifs`, `virtiofs` …
+        name: String,
+    },
+    /// The file itself is a mount point or has several hard links.
+    SharedInode {
+        /// The file.
+        path: String,
+    },
+    /// Anything else SQLite said.
+    Failed {
+        /// Its words and code.
+        error: String,
+    },
+    /// For a day only we wrote to it.
+    Unused {
+        /// The file.
+        path: String,
+    },
+}

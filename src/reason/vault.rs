@@ -1,0 +1,100 @@
+//! Reasons of one room: why the vault cannot be opened, read or written.
+
+use serde::{Deserialize, Serialize};
+
+/// What can be wrong with the vault.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaultReason {
+    /// Its directory cannot be made or written.
+    Directory {
+        /// The directory.
+        path: String,
+        /// The system's words.
+        error: String,
+    },
+    /// Another process owns it.
+    Owned {
+        /// Who, as the lock file says.
+        holder: String,
+    },
+    /// The file is not a vault: not SQLite, or another application's.
+    NotAVault {
+        /// The file.
+        path: String,
+    },
+    /// A newer version wrote it.
+    Newer {
+        /// The version found.
+        found: i64,
+        /// The newest version this program knows.
+        known: i64,
+    },
+    /// The file is damaged.
+    Damaged {
+        /// The file.
+        path: String,
+        /// SQLite's words.
+        error: String,
+    },
+    /// It is sealed and no key, or another key, is configured.
+    WrongKey {
+        /// Whether a key is configured at all.
+        configured: bool,
+    },
+    /// The disk is full.
+    Full {
+        /// The file.
+        path: String,
+    },
+    /// Writing failed.
+    Unwritable {
+        /// The file.
+        path: String,
+        /// SQLite's or the system's words.
+        error: String,
+    },
+    /// The file or its directory can be read by others.
+    ReadableByOthers {
+        /// The path.
+        path: String,
+        /// Its mode in octal.
+        mode: String,
+    },
+    /// No vault there yet.
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// There was a vault, and now there is none.
+    Gone {
+        /// The file.
+        path: String,
+    },
+    /// The file is read-only.
+    ReadOnly {
+        /// The file.
+        path: String,
+    },
+    /// The file belongs to another user.
+    OtherOwner {
+        /// The file.
+        path: String,
+        /// Whose it is.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
+    /// It lies on a container's own layer, or in memory.
+    Fleeting {
+        /// The file.
+        path: String,
+        /// `overlay`, `tmpfs`, …
+        filesystem: String,
+    },
+    /// Setting a vault aside takes a person's word.
+    Unconfirmed {
+        /// The file.
+        path: String,
+    },
+}
