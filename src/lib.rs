@@ -25,7 +25,7 @@
 //!
 //! Imports point one way: `cli → agent → {oauth::client, vault, gateway, notify, telemetry, secrets} →
 //! {credential, channel, oauth::request, oauth::response, messages} → config → {notify::services, oauth::presets} →
-//! leaves` (`secret`, `time`, `reason`, `finding`, `shape`, `failpoint`).
+//! leaves` (`secret`, `dsn`, `time`, `reason`, `finding`, `shape`, `failpoint`).
 
 pub mod agent;
 pub mod channel;
@@ -33,6 +33,7 @@ pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod demo;
+pub mod dsn;
 pub mod failpoint;
 pub mod finding;
 pub mod gateway;

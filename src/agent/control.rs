@@ -285,7 +285,7 @@ impl Agent {
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now,
-            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
+            agent: AgentStatus { owner: None, running: self.mode == Mode::Run, since: Some(self.started_at), config },
             credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
             orphans: status::orphans(&self.plan, self.records.values()),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),

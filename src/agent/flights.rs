@@ -65,7 +65,8 @@ impl Agent {
     }
 
     pub(super) fn landed(&mut self, id: RecordId, landing: Landing) {
-        let Landing { record, settled, grounded, took } = landing;
+        let Landing { record, settled, grounded, took, held } = landing;
+        self.held.extend(held);
         let now = self.now();
         if record.is_some()
             && let Some(reason) = self.vault_trouble.take()
@@ -106,8 +107,11 @@ impl Agent {
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
             self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
             tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
-            if let Reason::Vault(reason) = reason {
-                self.vault_failed(reason);
+            match reason {
+                // A server may be away for a moment; that is told when it lasts.
+                Reason::Vault(VaultReason::ServerAway { .. } | VaultReason::Displaced { .. }) => {}
+                Reason::Vault(reason) => self.vault_failed(reason),
+                _ => {}
             }
         }
         if let Some(settled) = settled {
@@ -136,7 +140,7 @@ impl Agent {
     }
 
     /// Tells that the vault does not take what must be durable: once, however many credentials meet it.
-    fn vault_failed(&mut self, reason: VaultReason) {
+    pub(super) fn vault_failed(&mut self, reason: VaultReason) {
         if self.vault_trouble.as_ref() == Some(&reason) {
             return;
         }

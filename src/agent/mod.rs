@@ -10,6 +10,7 @@ pub mod control;
 pub mod courier;
 pub mod deliver;
 pub mod flights;
+pub mod held;
 pub mod page;
 pub mod queue;
 pub mod refresh;
@@ -24,7 +25,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch as changes};
 use tokio_util::task::TaskTracker;
 
 use crate::channel::ownership::Adoption;
@@ -37,12 +38,14 @@ use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
+use crate::vault::backing::Standing;
 use crate::vault::{Change, Contents, Vault};
 
 use clock::{ClockWatch, Parted, spread};
 use control::{Passes, Request};
 use courier::Courier;
 use deliver::{Delivery, Room, Seen};
+use held::{Held, Unsure};
 use page::Page;
 use queue::Queue;
 use refresh::{FlightReport, Shared};
@@ -56,6 +59,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// How often a shutdown looks whether it is over.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
+/// How often it looks around while nobody knows whose the vault is.
+const WHILE_UNSURE: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
 
@@ -101,6 +106,8 @@ pub enum Ending {
     Saved,
     /// Asked twice to stop, it did not wait.
     Abandoned,
+    /// Somebody else owns the vault now. What came meanwhile is in [`Agent::close`]'s hands.
+    Displaced,
 }
 
 /// A config file that was not taken, while the last good plan goes on.
@@ -188,6 +195,16 @@ pub struct Agent {
     page: Option<Page>,
     /// What is wrong with the vault, while it does not take what must be durable.
     vault_trouble: Option<VaultReason>,
+    /// Whether the vault is ours, as its thread says.
+    standing: changes::Receiver<Standing>,
+    /// While nobody knows whose it is, or it is another's.
+    unsure: Option<Unsure>,
+    /// Somebody else owns it.
+    displaced: bool,
+    /// Somebody asked to stop while it ended because of that.
+    asked_to_stop: bool,
+    /// Answers that came since.
+    held: Vec<Held>,
 }
 
 impl Agent {
@@ -210,7 +227,6 @@ impl Agent {
         }
         let mut agent = Self {
             shared: Arc::new(shared),
-            vault,
             queue: Queue::new(plan.agent),
             plan: Arc::new(Plan::empty(&plan)),
             records: contents.records.into_iter().map(|record| (record.id, record)).collect(),
@@ -236,6 +252,12 @@ impl Agent {
             loaded_at: now,
             config_rejected: None,
             vault_trouble: None,
+            standing: vault.handle.standing(),
+            unsure: None,
+            displaced: false,
+            asked_to_stop: false,
+            held: Vec::new(),
+            vault,
             socket: None,
             page: None,
         };
@@ -301,6 +323,7 @@ impl Agent {
                     }
                 }
                 () = tokio::time::sleep(sleep) => {}
+                () = changed(&mut self.standing) => self.stands(),
             }
             while let Ok(report) = self.inbox.try_recv() {
                 self.handle(report);
@@ -321,7 +344,11 @@ impl Agent {
         if let Some(socket) = self.socket.take() {
             socket.close().await;
         }
-        if self.abandoned { Ending::Abandoned } else { Ending::Saved }
+        match (self.abandoned, self.displaced) {
+            (true, _) => Ending::Abandoned,
+            (false, true) => Ending::Displaced,
+            (false, false) => Ending::Saved,
+        }
     }
 
     /// Lets the notifiers finish, and remembers what they did not get rid of.
@@ -372,9 +399,18 @@ impl Agent {
         tracing::error!("{}", self.words(&AgentReason::Abandoned { credentials }.into(), "NAME"));
     }
 
-    /// Ends: the vault's thread commits what waits.
-    pub fn close(self) {
+    /// Ends: the vault's thread commits what waits. Answers that it may not take, because the vault is another's, are
+    /// handed over to whoever stands by.
+    pub fn close(self) -> Vec<Held> {
         self.vault.close();
+        self.held
+    }
+
+    /// Nothing new starts from now on.
+    fn stop_starting(&mut self) {
+        self.stopping = true;
+        self.queue.clear();
+        self.flights.close();
     }
 
     fn now(&self) -> Timestamp {
@@ -399,13 +435,16 @@ impl Agent {
             }
             self.consider(id);
         }
-        if !self.stopping {
+        self.tell_unsure(now);
+        if !self.stopping && self.is_owner() {
             while let Some(id) = self.queue.next(now) {
                 self.launch(id);
             }
         }
-        self.look_around(now);
-        if now >= self.sweep_at && self.mode == Mode::Run {
+        if self.is_owner() {
+            self.look_around(now);
+        }
+        if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;
             self.sweep();
         }
@@ -456,8 +495,12 @@ impl Agent {
         let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
         let wakes = [first_due, rooms, sweep, self.courier.wake(), self.queue.wake(now)];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
-        // While it stops, what is due is not done: look again when something comes back, or soon.
-        if self.stopping { now + WHILE_STOPPING } else { next }
+        // While it stops or is not the owner, what is due is not done: look again when something comes back, or soon.
+        match (self.stopping, self.is_owner()) {
+            (true, _) => now + WHILE_STOPPING,
+            (false, false) => now + WHILE_UNSURE,
+            (false, true) => next,
+        }
     }
 
     fn consider_all(&mut self) {
@@ -534,13 +577,20 @@ impl Agent {
                 self.sweep_all();
             }
             Report::Control(request) => self.asked(request),
+            // Whoever stands by next hears of it, too.
+            Report::Stop if self.displaced && !self.asked_to_stop => self.asked_to_stop = true,
             Report::Stop if self.stopping => self.abandon(),
             Report::Stop => {
                 tracing::info!(in_flight = self.flights.len(), "stopping: nothing new starts");
-                self.stopping = true;
-                self.queue.clear();
-                self.flights.close();
+                self.stop_starting();
             }
         }
+    }
+}
+
+/// Waits until something is said anew; for ever, when nobody is left to say it.
+async fn changed(standing: &mut changes::Receiver<Standing>) {
+    if standing.changed().await.is_err() {
+        std::future::pending().await
     }
 }

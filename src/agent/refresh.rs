@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 
+use crate::agent::held::Held;
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::record::{HaltKind, Outcome, Record, RecordId, Settled};
 use crate::failpoint::failpoint;
@@ -22,6 +23,10 @@ use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultHan
 
 /// How long between two tries to commit an answer that must not be lost.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+
+/// For how long a mark says by itself that the vault is ours: well below the time after which a database server
+/// takes a silent owner for gone.
+const FRESH: Duration = Duration::from_secs(3);
 
 /// What every task needs.
 pub struct Shared {
@@ -66,6 +71,8 @@ pub struct Landing {
     pub grounded: Option<Reason>,
     /// How long the request took.
     pub took: Duration,
+    /// The answer, where the vault was not ours any more.
+    pub held: Option<Held>,
 }
 
 impl Flight {
@@ -81,14 +88,14 @@ impl Flight {
         let mut record = self.record.clone();
         let now = self.shared.clock.now();
         let settled = record.settle(&self.plan, Outcome::Unknown(TokenReason::Crashed), now, fastrand::f64());
-        self.land(record, settled, now, &|told| report(id, told)).await;
+        self.land((record, settled), None, now, &|told| report(id, told)).await;
     }
 
     async fn refresh(&self, report: &impl Fn(FlightReport)) {
         let clock = &*self.shared.clock;
         let grounded = |reason: Reason| {
             report(FlightReport::Answered { pause: None });
-            let landing = Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO };
+            let landing = Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO, held: None };
             report(FlightReport::Settled(Box::new(landing)));
         };
         let values = match values(&request::sources(&self.plan)).await {
@@ -111,7 +118,14 @@ impl Flight {
             let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
             Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
         }));
+        let marking = clock.uptime().with_sleep;
         if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
+            return grounded(error.0.into());
+        }
+        // Whoever was stopped since then may find that another host has taken over, and has asked with this token.
+        if clock.uptime().with_sleep.saturating_sub(marking) > FRESH
+            && let Err(error) = self.shared.vault.confirm().await
+        {
             return grounded(error.0.into());
         }
         failpoint!("after-marker");
@@ -121,6 +135,13 @@ impl Flight {
         failpoint!("answer-read");
         let now = clock.now();
         report(FlightReport::Answered { pause: pause(&outcome) });
+        let held = match (&outcome, token, record.state.attempt) {
+            (Outcome::Answered(_), Some(sent), Some(attempt)) => {
+                let (plan, outcome) = (Arc::clone(&self.plan), outcome.clone());
+                Some(Held { record: record.id, plan, sent, attempt, outcome, at: now })
+            }
+            _ => None,
+        };
         let mut settled = record.settle(&self.plan, outcome, now, fastrand::f64());
         if let Settled::Halted(kind) = settled {
             match self.never_seen_seed(&record).await {
@@ -135,16 +156,27 @@ impl Flight {
                 }
             }
         }
-        self.land(record, settled, sent_at, report).await;
+        self.land((record, settled), held, sent_at, report).await;
     }
 
-    /// Commits until it is durable: what is held in memory only must not be lost.
-    async fn land(&self, record: Record, settled: Settled, sent_at: Timestamp, report: &impl Fn(FlightReport)) {
+    /// Commits until it is durable: what is held in memory only must not be lost. If the vault is another's now, the
+    /// answer stays in memory.
+    async fn land(
+        &self,
+        (record, settled): (Record, Settled),
+        held: Option<Held>,
+        sent_at: Timestamp,
+        report: &impl Fn(FlightReport),
+    ) {
         let now = self.shared.clock.now();
         let changes = landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
         let mut told = false;
         failpoint!("before-vault-commit");
         while let Err(error) = self.shared.vault.commit(changes.clone()).await {
+            if let VaultReason::Displaced { .. } = error.0 {
+                let landing = Landing { record: None, settled: None, grounded: None, took: Duration::ZERO, held };
+                return report(FlightReport::Settled(Box::new(landing)));
+            }
             if !told {
                 report(FlightReport::VaultTrouble(error.0));
                 told = true;
@@ -153,7 +185,7 @@ impl Flight {
         }
         failpoint!("after-vault-commit");
         let took = now.since(sent_at);
-        let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took };
+        let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took, held: None };
         report(FlightReport::Settled(Box::new(landing)));
     }
 
@@ -170,7 +202,7 @@ impl Flight {
 }
 
 /// The record, and every secret in it that must be recognised later: its refresh tokens, and the keys it will write.
-fn landing_changes(
+pub(super) fn landing_changes(
     plan: &CredentialPlan,
     record: &Record,
     fingerprinter: &Fingerprinter,

@@ -28,7 +28,12 @@ impl Agent {
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
         let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
         let trouble = room.trouble.clone();
-        if let Some(order) = room.judge(seen, &self.records, &self.shared.vault, now, &mut events) {
+        let order = room.judge(seen, &self.records, &self.shared.vault, now, &mut events);
+        if order.is_some() && self.unsure.is_some() {
+            // What may be another's to write is not written.
+            room.busy = false;
+            room.look_soon();
+        } else if let Some(order) = order {
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
                 // The agent is gone when nobody listens.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::agent::watch;
 use crate::cli::place::{complain, render};
 use crate::cli::{ConfigPlace, Exit, default_language, print};
-use crate::config::plan::{CacheLag, CredentialPlan, Plan};
+use crate::config::plan::{CacheLag, CredentialPlan, Plan, VaultPlace};
 use crate::config::report::{self, Report};
 use crate::messages;
 use crate::reason::Reason;
@@ -67,8 +67,12 @@ fn explained(plan: &Plan) -> String {
         let _ = writeln!(out, "{}", line(plan, credential));
     }
     let seal = if plan.vault.encryption_key.is_some() { words.vault.sealed } else { words.vault.plain };
-    let _ = writeln!(out, "vault: {}\n  {seal}", plan.vault.path.display());
-    for finding in vault::examine(&plan.vault.path) {
+    let _ = writeln!(out, "vault: {}\n  {seal}", plan.vault.place);
+    let file = match &plan.vault.place {
+        VaultPlace::File(path) => Some(path),
+        VaultPlace::Server(_) => None,
+    };
+    for finding in file.into_iter().flat_map(|path| vault::examine(path)) {
         let message = messages::explain(plan.language, &finding.reason);
         let _ = writeln!(out, "{}: {} {}", words.warning, message.what, message.remedy);
     }

@@ -21,7 +21,7 @@ use crate::oauth::request;
 use crate::reason::{GatewayReason, VaultReason};
 use crate::secret::SecretSource;
 use crate::time::{Clock, SystemClock};
-use crate::vault::{self, Contents, Vault};
+use crate::vault::{Contents, Site, VaultError};
 use crate::{agent, secrets};
 
 /// What `doctor` takes.
@@ -92,8 +92,11 @@ async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
 }
 
 async fn vault_findings(plan: &Plan) -> Vec<Finding> {
-    let path = &plan.vault.path;
-    let mut findings = vault::examine(path);
+    let site = match Site::of(&plan.vault.place).await {
+        Ok(site) => site,
+        Err(reason) => return vec![Finding::error("vault", reason)],
+    };
+    let mut findings = site.examine().await;
     let key = match &plan.vault.encryption_key {
         None => None,
         Some(source) => match read_key(source).await {
@@ -104,14 +107,13 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
             }
         },
     };
-    let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
-    match seen {
+    match site.peek(key.as_ref()).await {
         Ok((_, contents)) => {
             findings.extend(plan.gateways.iter().filter_map(|gateway| unused(gateway, &contents)));
             findings.extend(notifier_findings(plan, contents.notices.as_deref()));
         }
         // It is made at the first start.
-        Err(vault::VaultError(VaultReason::Missing { .. })) => {}
+        Err(VaultError(VaultReason::Missing { .. })) => {}
         Err(error) => findings.push(Finding::error("vault", error.0)),
     }
     findings

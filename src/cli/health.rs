@@ -24,25 +24,27 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let problem = block_on(async {
-        if !holder::lives(&surveyed.vault).await {
-            return Some(AgentReason::NotRunning);
+        let vault = holder::site(&surveyed.vault).await?.local();
+        if !holder::lives(&vault).await {
+            return Ok(Some(AgentReason::NotRunning));
         }
         if !options.credentials {
-            return None;
+            return Ok(None);
         }
-        let Some(status) = holder::status(&surveyed.vault, PATIENCE).await else {
-            return Some(AgentReason::NotRunning);
+        let Some(status) = holder::status(&vault, PATIENCE).await else {
+            return Ok(Some(AgentReason::NotRunning));
         };
         let bad = |state| matches!(state, CredentialState::Halted | CredentialState::Expired);
         let bad = status.credentials.into_iter().filter(|credential| bad(credential.state));
         let credentials: Vec<String> = bad.map(|credential| credential.name).collect();
-        (!credentials.is_empty()).then_some(AgentReason::NeedAttention { credentials })
+        Ok((!credentials.is_empty()).then_some(AgentReason::NeedAttention { credentials }))
     })?;
     Ok(match problem {
-        Some(reason) => {
+        Err(exit) => exit,
+        Ok(Some(reason)) => {
             complain(&reason.into());
             Exit::Failed
         }
-        None => Exit::Fine,
+        Ok(None) => Exit::Fine,
     })
 }

@@ -14,11 +14,11 @@ use crate::agent::socket;
 use crate::cli::Exit;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::vault::{encryption_key, refused};
+use crate::config::plan::VaultPlace;
 use crate::messages;
 use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::status::Status;
-use crate::vault::lock::Lock;
-use crate::vault::{self, Contents, Vault};
+use crate::vault::{Contents, Site, Vault, VaultError};
 
 /// How long a holder may be silent.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -42,8 +42,24 @@ pub enum Closed {
         /// Who, as the lock file says.
         holder: String,
     },
+    /// The server that holds it cannot be reached; that was not said yet.
+    Away(VaultReason),
     /// It cannot be read; why was said on standard error.
     Refused(Exit),
+}
+
+impl Closed {
+    /// How that ends where nobody waits for the vault; what was not said yet is said.
+    pub fn exit(self) -> Exit {
+        match self {
+            Self::Owned { holder } => {
+                complain(&AgentReason::Running { holder }.into());
+                Exit::Failed
+            }
+            Self::Away(reason) => refused(VaultError(reason)),
+            Self::Refused(exit) => exit,
+        }
+    }
 }
 
 /// Why nothing came of asking.
@@ -61,13 +77,14 @@ enum Failure {
 /// # Errors
 /// The exit, when neither can be; why was said on standard error.
 pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -> Result<Turn, Exit> {
-    let vault = &loaded.plan.vault.path;
+    let site = site(&loaded.plan.vault.place).await?;
+    let vault = &site.local();
     let mut heard = Instant::now();
     loop {
-        let holder = match open(loaded).await {
+        let holder = match open(loaded, &site).await {
             Ok(opened) => return Ok(Turn::Ours(Box::new(opened))),
             Err(Closed::Owned { holder }) => holder,
-            Err(Closed::Refused(exit)) => return Err(exit),
+            Err(closed) => return Err(closed.exit()),
         };
         match post(vault, route, order).await {
             Ok(status) => return Ok(Turn::Theirs(Box::new(status))),
@@ -87,22 +104,34 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
     }
 }
 
-/// Opens the vault, and says what somebody should know of its place. Blocks while it reads: nothing else goes on yet.
+/// Where the vault is; an address is read from where the config says.
+///
+/// # Errors
+/// The exit, when it cannot be read or is none; why was said on standard error.
+pub async fn site(place: &VaultPlace) -> Result<Site, Exit> {
+    Site::of(place).await.map_err(|reason| {
+        complain(&reason);
+        Exit::BadConfig
+    })
+}
+
+/// Opens the vault, and says what somebody should know of its place.
 ///
 /// # Errors
 /// When somebody else owns it; or when it cannot be read, which has been said then.
-pub async fn open(loaded: &Loaded) -> Result<(Vault, Contents), Closed> {
-    let path = &loaded.plan.vault.path;
+pub async fn open(loaded: &Loaded, site: &Site) -> Result<(Vault, Contents), Closed> {
     // Whoever asks a living owner needs no key: it may be one that only the owner's unit can read.
-    if let Some(holder) = Lock::holder(path) {
+    if let Some(holder) = site.holder_at_hand() {
         return Err(Closed::Owned { holder });
     }
     let key = encryption_key(loaded.plan.vault.encryption_key.as_ref()).await.map_err(Closed::Refused)?;
-    let opened = Vault::open(path, key.as_ref(), loaded.plan.agent.max_in_flight).map_err(|error| match error.0 {
+    let opened = site.open(key.as_ref(), loaded.plan.agent.max_in_flight).await;
+    let opened = opened.map_err(|error| match error.0 {
         VaultReason::Owned { holder } => Closed::Owned { holder },
+        reason @ VaultReason::ServerAway { .. } => Closed::Away(reason),
         _ => Closed::Refused(refused(error)),
     })?;
-    for finding in vault::examine(path) {
+    for finding in site.examine().await {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         tracing::warn!("{} {}", message.what, message.remedy);
     }

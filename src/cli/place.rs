@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use crate::agent::watch;
 use crate::cli::{ConfigPlace, Exit};
 use crate::config::file::Config;
-use crate::config::plan::Plan;
+use crate::config::plan::{Plan, VaultPlace};
 use crate::config::report::{self, Labels};
-use crate::config::resolve::{vault_key, vault_path};
+use crate::config::resolve::{vault_key, vault_place};
 use crate::finding::Severity;
 use crate::messages::{self, About};
 use crate::reason::{ConfigReason, Language, Reason};
@@ -18,6 +18,7 @@ use crate::shape::Problem;
 const PLACES: [&str; 2] = ["sidecar.toml", "/etc/one-api-sidecar/sidecar.toml"];
 
 /// A config file that was read.
+#[derive(Clone)]
 pub struct Loaded {
     /// Where it is.
     pub path: PathBuf,
@@ -49,7 +50,7 @@ pub struct Surveyed {
     /// What is wrong with it: place, field, remedy.
     pub problem: Option<String>,
     /// Where the vault is.
-    pub vault: PathBuf,
+    pub vault: VaultPlace,
     /// What seals it, if anything does.
     pub encryption_key: Option<SecretSource>,
 }
@@ -125,9 +126,9 @@ impl ConfigPlace {
             None => vault_key(&Config::parse(&text).0, &directory),
         };
         let vault = vault
-            .map(ToOwned::to_owned)
-            .or_else(|| plan.as_ref().map(|plan| plan.vault.path.clone()))
-            .or_else(|| vault_path(&Config::parse(&text).0, &directory));
+            .map(|path| VaultPlace::File(path.to_owned()))
+            .or_else(|| plan.as_ref().map(|plan| plan.vault.place.clone()))
+            .or_else(|| vault_place(&Config::parse(&text).0, &directory));
         let Some(vault) = vault else {
             if let Some(problem) = problem {
                 eprintln!("{problem}");

@@ -6,15 +6,20 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::agent::held::{self, Held};
 use crate::agent::{Agent, Ending, Mode, Report};
-use crate::cli::holder::{Closed, open};
+use crate::cli::holder::{self, Closed};
 use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
+use crate::messages;
+use crate::reason::AgentReason;
 use crate::time::SystemClock;
 use crate::vault::{Contents, Vault};
 
 /// How often a stand-by tries the lock.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
+/// How often it tries a server that it cannot reach.
+const TRY_SERVER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the agent until it is stopped.
 pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
@@ -27,63 +32,108 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     }
     block_on(async {
         let mut signals = Signals::new()?;
-        let (loaded, opened) = match own(place, loaded, &mut signals).await {
-            Ok(owned) => owned,
-            Err(exit) => return Ok(exit),
-        };
-        let Loaded { path, text, plan, .. } = loaded;
-        let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
-        let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
-        agent.serve_control();
-        agent.watch_config(text)?;
-        signals.send_to(agent.reports());
-        tracing::info!(
-            version = env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
-            "one-api-sidecar is ready"
-        );
-        let ending = agent.run().await;
-        agent.close();
-        if ending == Ending::Abandoned {
-            return Ok(Exit::Failed);
+        let (mut loaded, mut held) = (loaded, Vec::new());
+        loop {
+            let (owned, opened) = match own(place, loaded, &mut signals, &mut held).await {
+                Ok(owned) => owned,
+                Err(exit) => return Ok(exit),
+            };
+            loaded = owned.clone();
+            let Loaded { path, text, plan, .. } = owned;
+            let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
+            let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
+            agent.serve_control();
+            agent.watch_config(text)?;
+            // Whoever stands by afterwards hears what came meanwhile.
+            let for_agent = std::mem::replace(&mut signals, Signals::new()?);
+            for_agent.send_to(agent.reports());
+            tracing::info!(
+                version = env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
+                "one-api-sidecar is ready"
+            );
+            let ending = agent.run().await;
+            held.extend(agent.close());
+            match ending {
+                Ending::Displaced => {}
+                Ending::Abandoned => return Ok(Exit::Failed),
+                Ending::Saved => {
+                    tracing::info!("stopped; everything is saved");
+                    return Ok(Exit::Fine);
+                }
+            }
         }
-        tracing::info!("stopped; everything is saved");
-        Ok(Exit::Fine)
     })?
 }
 
-/// Waits until the vault is ours. The error is the exit of a stand-by that was stopped, or of one that cannot be.
+/// Waits until the vault is ours, and what was held while it was not is in it. The error is the exit of a stand-by that
+/// was stopped, or of one that cannot be.
 async fn own(
     place: &ConfigPlace,
     mut loaded: Loaded,
     signals: &mut Signals,
+    held: &mut Vec<Held>,
 ) -> Result<(Loaded, (Vault, Contents)), Exit> {
     let mut stood_by = false;
+    let mut site = holder::site(&loaded.plan.vault.place).await?;
     loop {
-        match open(&loaded).await {
-            Ok(opened) if !stood_by => return Ok((loaded, opened)),
-            Ok(opened) => {
-                stood_by = false;
-                // It may have changed while nobody here watched it. If it is broken now, the one from before goes on,
-                // as it would have in the agent that went; the watcher tells the problem.
-                match place.load() {
-                    Ok(fresh) if fresh.plan.vault == loaded.plan.vault => return Ok((fresh, opened)),
-                    Ok(fresh) => loaded = fresh,
-                    Err(_) => return Ok((loaded, opened)),
+        // Whoever is stopped while a server lets it in gives back what it may have got.
+        let opened = tokio::select! {
+            () = signals.stop() => return Err(stopped(held, &loaded)),
+            opened = holder::open(&loaded, &site) => opened,
+        };
+        let wait = match opened {
+            Ok((vault, mut contents)) => {
+                match place.load().ok().filter(|_| stood_by) {
+                    // It may have changed while nobody here watched it. If it is broken now, the one from before goes
+                    // on, as it would have in the agent that went; the watcher tells the problem.
+                    Some(fresh) if fresh.plan.vault == loaded.plan.vault => loaded = fresh,
+                    Some(fresh) => {
+                        site = holder::site(&fresh.plan.vault.place).await?;
+                        (loaded, stood_by) = (fresh, false);
+                        vault.close();
+                        continue;
+                    }
+                    None => {}
                 }
-                continue;
+                if held::redeem(held, &vault, &mut contents).await.is_ok() {
+                    return Ok((loaded, (vault, contents)));
+                }
+                vault.close();
+                TRY_AGAIN
             }
-            Err(Closed::Owned { holder }) if !stood_by => {
-                tracing::info!("ready: standing by, {holder} owns the vault");
+            Err(Closed::Owned { holder }) => {
+                if !stood_by {
+                    tracing::info!("ready: standing by, {holder} owns the vault");
+                }
                 stood_by = true;
+                TRY_AGAIN
             }
-            Err(Closed::Owned { .. }) => {}
+            Err(Closed::Away(reason)) => {
+                if !stood_by {
+                    let message = messages::explain(loaded.plan.language, &reason.into());
+                    tracing::warn!("standing by: {} {}", message.what, message.remedy);
+                }
+                stood_by = true;
+                TRY_SERVER_AGAIN
+            }
             Err(Closed::Refused(exit)) => return Err(exit),
-        }
+        };
         tokio::select! {
-            () = signals.stop() => return Err(Exit::Fine),
-            () = tokio::time::sleep(TRY_AGAIN) => {}
+            () = signals.stop() => return Err(stopped(held, &loaded)),
+            () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// How a stand-by ends; what it held is lost with it.
+fn stopped(held: &[Held], loaded: &Loaded) -> Exit {
+    if held.is_empty() {
+        return Exit::Fine;
+    }
+    let credentials = held.iter().map(|answer| answer.plan.name.to_string()).collect();
+    let message = messages::explain(loaded.plan.language, &AgentReason::Abandoned { credentials }.into());
+    tracing::error!("{} {}", message.what, message.remedy);
+    Exit::Failed
 }
 
 /// The signals that mean something here.

@@ -13,8 +13,8 @@ use crate::agent::deliver::Room;
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
 use crate::cli::holder;
-use crate::cli::place::{Surveyed, complain};
-use crate::cli::vault::encryption_key;
+use crate::cli::place::Surveyed;
+use crate::cli::vault::{encryption_key, refused};
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
@@ -27,7 +27,7 @@ use crate::telemetry::status::{
     self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status,
 };
 use crate::time::{Clock, SystemClock, Timestamp};
-use crate::vault::{Contents, Vault, VaultHandle, lock::Lock};
+use crate::vault::{Contents, VaultHandle};
 
 /// How long the living state is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -90,18 +90,19 @@ fn redraw(text: &str) -> std::io::Result<bool> {
 
 /// The living state where the vault's holder tells it, else what the vault and the gateways say.
 async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
-    if let Some(living) = holder::status(&surveyed.vault, PATIENCE).await {
+    let site = holder::site(&surveyed.vault).await?;
+    if let Some(living) = holder::status(&site.local(), PATIENCE).await {
         return Ok(living);
     }
     let key = encryption_key(surveyed.encryption_key.as_ref()).await?;
-    let opened = match Vault::peek(&surveyed.vault, key.as_ref()) {
+    let opened = match site.peek(key.as_ref()).await {
         Ok((handle, contents)) => Some((handle, contents)),
         Err(error) if matches!(error.0, VaultReason::Missing { .. }) => None,
         Err(error) => {
-            complain(&error.0.into());
-            return Err(Exit::BadConfig);
+            return Err(refused(error));
         }
     };
+    let holder = site.holder().await;
     let now = SystemClock.now();
     let notifiers = match (&surveyed.plan, &opened) {
         (Some(plan), Some((_, contents))) => status::notifiers(plan, &Policy::remembered(contents.notices.as_deref())),
@@ -120,7 +121,8 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
         version: env!("CARGO_PKG_VERSION").into(),
         time: now,
         agent: AgentStatus {
-            running: Lock::holder(&surveyed.vault).is_some(),
+            running: holder.is_some(),
+            owner: holder.filter(|_| site.file().is_none()),
             since: None,
             config: ConfigStatus { path, loaded_at: None, problem },
         },
@@ -215,7 +217,8 @@ fn text_of(status: &Status, language: Language, style: Style) -> String {
         }
     }
     let agent = if status.agent.running { words.agent_runs } else { words.agent_is_down };
-    let _ = writeln!(out, "\n{}", style.paint("2", agent));
+    let owner = status.agent.owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+    let _ = writeln!(out, "\n{}", style.paint("2", &format!("{agent}{owner}")));
     out
 }
 

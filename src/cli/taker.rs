@@ -4,11 +4,11 @@
 
 use crate::agent::seeds;
 use crate::cli::Exit;
-use crate::cli::holder::{Closed, open};
-use crate::cli::place::{Loaded, complain};
+use crate::cli::holder::{Closed, open, site};
+use crate::cli::place::Loaded;
 use crate::config::plan::CredentialPlan;
 use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::reason::{AgentReason, Reason};
+use crate::reason::Reason;
 use crate::secret::Secret;
 use crate::secrets;
 use crate::time::{Clock, SystemClock};
@@ -26,14 +26,9 @@ impl Taker {
     /// # Errors
     /// The exit; what is wrong was told.
     pub async fn find(loaded: &Loaded) -> Result<Self, Exit> {
-        match open(loaded).await {
-            Ok((vault, contents)) => Ok(Self { vault, contents }),
-            Err(Closed::Owned { holder }) => {
-                complain(&AgentReason::Running { holder }.into());
-                Err(Exit::Failed)
-            }
-            Err(Closed::Refused(exit)) => Err(exit),
-        }
+        let site = site(&loaded.plan.vault.place).await?;
+        let (vault, contents) = open(loaded, &site).await.map_err(Closed::exit)?;
+        Ok(Self { vault, contents })
     }
 
     /// Gives a credential's record a seed, as if it had stood in the config: durable when this returns. What is

@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 use std::io::IsTerminal;
-use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Subcommand};
 use serde::Serialize;
 
+use crate::cli::holder::site;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::{Arguments, ConfigPlace, Exit, block_on, print};
 use crate::config::plan::Plan;
@@ -19,7 +19,7 @@ use crate::secrets;
 use crate::telemetry::status::orphans;
 use crate::time::{Clock, SystemClock};
 use crate::vault::seal::EncryptionKey;
-use crate::vault::{self, Checked, Vault, VaultError, aside};
+use crate::vault::{Checked, VaultError, aside};
 
 /// What `vault` takes.
 #[derive(Debug, Args)]
@@ -86,8 +86,8 @@ async fn act(loaded: &Loaded, action: &Action) -> Result<(), Exit> {
     match action {
         Action::Keygen => Ok(()),
         Action::Rekey { new_key } => rekey(loaded, encryption_key(configured).await?.as_ref(), new_key).await,
-        Action::Check { json } => check(loaded, encryption_key(configured).await?.as_ref(), *json),
-        Action::Reset { yes } => reset(loaded, *yes),
+        Action::Check { json } => check(loaded, encryption_key(configured).await?.as_ref(), *json).await,
+        Action::Reset { yes } => reset(loaded, *yes).await,
     }
 }
 
@@ -118,7 +118,7 @@ pub async fn read_key(source: &SecretSource) -> Result<EncryptionKey, Reason> {
 /// Says what is wrong with a vault, and how that ends.
 pub fn refused(error: VaultError) -> Exit {
     let exit = match error.0 {
-        VaultReason::Owned { .. } | VaultReason::Unconfirmed { .. } => Exit::Failed,
+        VaultReason::Owned { .. } | VaultReason::Unconfirmed { .. } | VaultReason::ServerAway { .. } => Exit::Failed,
         _ => Exit::BadConfig,
     };
     complain(&error.0.into());
@@ -131,13 +131,16 @@ async fn rekey(loaded: &Loaded, old: Option<&EncryptionKey>, new_key: &str) -> R
         Arguments::command().error(ErrorKind::ValueValidation, message).exit();
     };
     let Some(new) = encryption_key(Some(&source)).await? else { return Ok(()) };
-    Vault::rekey(&loaded.plan.vault.path, old, &new).map_err(refused)?;
+    site(&loaded.plan.vault.place).await?.rekey(old, &new).await.map_err(refused)?;
     let words = &messages::words(loaded.plan.language).vault;
     say(&format!("{}\n", words.rekeyed.replace("{}", &source.to_string())))
 }
 
-fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
-    let path = &loaded.plan.vault.path;
+async fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
+    let site = site(&loaded.plan.vault.place).await?;
+    let Some(path) = site.file() else {
+        return Err(refused(VaultError(VaultReason::ServerReset { server: site.to_string() })));
+    };
     let words = &messages::words(loaded.plan.language).vault;
     if !yes {
         let unconfirmed = VaultReason::Unconfirmed { path: path.display().to_string() };
@@ -162,7 +165,7 @@ fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
 /// What `vault check --json` prints.
 #[derive(Debug, Serialize)]
 struct Checkup {
-    path: PathBuf,
+    path: String,
     sound: bool,
     sealed: bool,
     behind: bool,
@@ -174,15 +177,15 @@ struct Checkup {
     warnings: Vec<String>,
 }
 
-fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(), Exit> {
-    let path = &loaded.plan.vault.path;
-    let Checked { contents, sealed, fingerprints, events } = Vault::check(path, key).map_err(refused)?;
-    let warnings = vault::examine(path).into_iter().map(|finding| {
+async fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(), Exit> {
+    let site = site(&loaded.plan.vault.place).await?;
+    let Checked { contents, sealed, fingerprints, events } = site.check(key).await.map_err(refused)?;
+    let warnings = site.examine().await.into_iter().map(|finding| {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         format!("{} {}", message.what, message.remedy)
     });
     let report = Checkup {
-        path: path.clone(),
+        path: site.to_string(),
         sound: true,
         sealed,
         behind: contents.behind,
@@ -210,7 +213,7 @@ fn text_of(report: &Checkup, plan: &Plan) -> String {
         .replace("{channels}", &report.adoptions.to_string())
         .replace("{fingerprints}", &report.fingerprints.to_string())
         .replace("{events}", &report.events.to_string());
-    let mut out = format!("{}: {}\n{seal}\n{holds}\n", report.path.display(), words.sound);
+    let mut out = format!("{}: {}\n{seal}\n{holds}\n", report.path, words.sound);
     if report.behind {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(out, "{}", words.behind);

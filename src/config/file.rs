@@ -180,7 +180,7 @@ section! {
     pub struct VaultSection {
         /// The file. Default: one-api-sidecar/vault.db beside the only gateway's database.
         pub path: PathBuf,
-        /// A database server in place of the file. (Not in this version.)
+        /// A database server in place of the file: `postgres://…`, `mysql://…` or `user:pass@tcp(host:3306)/db`.
         pub url: TextOrSecret,
         /// Seals what the vault holds: 32 random bytes in base64.
         pub encryption_key: SecretSource,

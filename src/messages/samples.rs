@@ -42,6 +42,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         UnknownGateway { name: "eu", known: names() },
         GatewayNeeded { known: names() },
         VaultPathNeeded,
+        BadDsn { detail: "it names no database" },
+        VaultKeyNeeded,
         BadTemplate { detail: "unclosed brace" },
         BadBody { detail: "not JSON" },
         BadMailAddress,
@@ -126,6 +128,12 @@ pub(crate) fn reasons() -> Vec<Reason> {
         ReadOnly { path: path },
         OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
         Fleeting { path: path, filesystem: "overlay" },
+        ServerAway { server: "postgres://db:5432/vault", error: error },
+        ServerRefused { server: "mysql://db:3306/vault", error: error },
+        Displaced { holder: "process 7 on host-b" },
+        ServerGone { server: "mysql://db:3306/vault", missing: "one_api_sidecar_meta" },
+        ServerLax { server: "mysql://db:3306/vault", setting: "innodb_flush_log_at_trx_commit = 2" },
+        ServerReset { server: "mysql://db:3306/vault" },
         Unconfirmed { path: path },
     ));
     reasons.extend(samples!(GatewayReason:

@@ -104,6 +104,13 @@ pub enum ConfigReason {
     },
     /// With several gateways the vault's place must be given.
     VaultPathNeeded,
+    /// Not the address of a database server.
+    BadDsn {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// A vault in a database server must be sealed.
+    VaultKeyNeeded,
     /// A `channel_key` template that cannot be filled.
     BadTemplate {
         /// What is wrong with it.

@@ -92,6 +92,44 @@ pub enum VaultReason {
         /// `overlay`, `tmpfs`, …
         filesystem: String,
     },
+    /// The vault's database server cannot be reached, or the connection to it was lost.
+    ServerAway {
+        /// Engine, host and database.
+        server: String,
+        /// The system's or the server's words.
+        error: String,
+    },
+    /// The vault's database server refuses.
+    ServerRefused {
+        /// Engine, host and database.
+        server: String,
+        /// The server's words.
+        error: String,
+    },
+    /// Somebody else has come to own the vault.
+    Displaced {
+        /// Who, as the vault says.
+        holder: String,
+    },
+    /// Tables of a vault are in the server's database, and others of them are gone.
+    ServerGone {
+        /// Engine, host and database.
+        server: String,
+        /// What is missing.
+        missing: String,
+    },
+    /// The database server does not promise that what it has committed survives a power cut.
+    ServerLax {
+        /// Engine, host and database.
+        server: String,
+        /// The setting, as it stands.
+        setting: String,
+    },
+    /// A vault in a database server is not set aside by this program.
+    ServerReset {
+        /// Engine, host and database.
+        server: String,
+    },
     /// Setting a vault aside takes a person's word.
     Unconfirmed {
         /// The file.

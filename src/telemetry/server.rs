@@ -198,7 +198,7 @@ mod tests {
 
         async fn status(&self) -> Option<Status> {
             let config = ConfigStatus { path: "sidecar.toml".into(), loaded_at: None, problem: None };
-            let agent = AgentStatus { running: self.0?.running, since: None, config };
+            let agent = AgentStatus { owner: None, running: self.0?.running, since: None, config };
             let (version, time) = (Cow::Borrowed("0"), Timestamp::EPOCH);
             Some(Status { version, time, agent, credentials: Vec::new(), orphans: Vec::new(), notifiers: Vec::new() })
         }

@@ -73,6 +73,9 @@ pub fn orphans<'r>(plan: &Plan, records: impl Iterator<Item = &'r Record>) -> Ve
 /// The agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentStatus {
+    /// Who owns the vault, where it lies in a database server and another host may be meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
     /// Whether it runs.
     pub running: bool,
     /// Since when, if that is known.

@@ -50,8 +50,7 @@ impl Lock {
             }
             Err(TryLockError::Error(error)) => return Err(unusable(error)),
         }
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let holder = format!("process {} on {host}\n", std::process::id());
+        let holder = format!("{}\n", this_process());
         file.set_len(0)
             .and_then(|()| file.rewind())
             .and_then(|()| file.write_all(holder.as_bytes()))
@@ -78,6 +77,11 @@ impl Lock {
             _ => None,
         }
     }
+}
+
+/// This process, as others are told of it.
+pub(super) fn this_process() -> String {
+    format!("process {} on {}", std::process::id(), rustix::system::uname().nodename().to_string_lossy())
 }
 
 fn read_holder(file: &mut File) -> String {

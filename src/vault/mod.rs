@@ -1,11 +1,12 @@
 //! The sidecar's own durable memory: records, fingerprints, adoptions, events.
 //!
 //! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`),
-//! sealed if there is a key ([`seal`], `sealing`), with room for answers beside it (`reserve`) and a count by which
+//! or a database server (`server`; `Site` is either, [`backing`] what the thread needs of both), sealed if there is a key ([`seal`], `sealing`), with room for answers beside it (`reserve`) and a count by which
 //! an older state of it is known (`commits`). What cannot be read is never replaced: a vault that begins anew would
 //! send spent refresh tokens.
 
 pub mod aside;
+pub mod backing;
 mod commits;
 mod failure;
 pub mod lock;
@@ -14,6 +15,9 @@ mod reserve;
 mod rows;
 pub mod seal;
 mod sealing;
+#[cfg(feature = "servers")]
+mod server;
+mod site;
 pub mod store;
 pub mod thread;
 
@@ -28,10 +32,13 @@ use crate::reason::VaultReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
 
+#[cfg(feature = "servers")]
+use backing::Backing;
 use lock::Lock;
 pub use place::{examine, stands};
 use seal::EncryptionKey;
 use store::Store;
+pub use site::Site;
 pub use thread::VaultHandle;
 
 /// Why the vault could not be opened or written.
@@ -133,9 +140,10 @@ pub struct Checked {
 pub struct Vault {
     /// Where requests go.
     pub handle: VaultHandle,
-    /// Where it lies.
+    /// Where it lies; of one in a database server, the path on this host that names its control socket.
     pub path: PathBuf,
-    _lock: Lock,
+    /// One in a database server has its lock there.
+    _lock: Option<Lock>,
 }
 
 impl Vault {
@@ -152,8 +160,14 @@ impl Vault {
         let lock = Lock::take(path)?;
         let store = Store::open(path, key, max_in_flight)?;
         let contents = store.contents()?;
-        let handle = thread::spawn(store);
-        Ok((Self { handle, path: path.to_owned(), _lock: lock }, contents))
+        let handle = thread::spawn(Box::new(store));
+        Ok((Self { handle, path: path.to_owned(), _lock: Some(lock) }, contents))
+    }
+
+    /// One in a database server, open already.
+    #[cfg(feature = "servers")]
+    fn served(store: Box<dyn Backing>, local: PathBuf) -> Self {
+        Self { handle: thread::spawn(store), path: local, _lock: None }
     }
 
     /// Reads what a vault holds without owning it: for `status`, beside a running agent. The handle only answers
@@ -164,7 +178,7 @@ impl Vault {
     pub fn peek(path: &Path, key: Option<&EncryptionKey>) -> Result<(VaultHandle, Contents), VaultError> {
         let store = Store::open_read_only(path, key)?;
         let contents = store.contents()?;
-        Ok((thread::spawn(store), contents))
+        Ok((thread::spawn(Box::new(store)), contents))
     }
 
     /// Looks at a vault without changing anything: is it sound, and what does it hold?

@@ -16,9 +16,9 @@ use crate::vault::{Change, FingerprintKind};
 
 /// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
 /// thousand rotations ago is still configured, and must not look never seen after the next start.
-const KEYS_KEPT: i64 = 1000;
+pub(super) const KEYS_KEPT: i64 = 1000;
 /// Events that are kept.
-const EVENTS_KEPT: i64 = 1000;
+pub(super) const EVENTS_KEPT: i64 = 1000;
 
 /// Every table, as this version makes it.
 pub(super) const CREATE: &str = "
@@ -188,7 +188,7 @@ pub(super) fn adoptions(connection: &Connection, seal: &Seal) -> Result<Vec<Adop
     Ok(adoptions)
 }
 
-fn take(seal: &Seal, place: &str, stored: Option<Vec<u8>>) -> Result<Option<Secret>, Failure> {
+pub(super) fn take(seal: &Seal, place: &str, stored: Option<Vec<u8>>) -> Result<Option<Secret>, Failure> {
     let Some(stored) = stored else { return Ok(None) };
     let bytes = seal.take(place, &stored)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| Failure::Damaged("a secret that is not UTF-8"))?;
@@ -227,7 +227,7 @@ struct StoredGrant {
     lifetime_assumed: bool,
 }
 
-fn write_grant(grant: &AccessGrant) -> Result<String, Failure> {
+pub(super) fn write_grant(grant: &AccessGrant) -> Result<String, Failure> {
     write_json(&StoredGrant {
         token: grant.token.expose().to_owned(),
         id_token: grant.id_token.as_ref().map(|token| token.expose().to_owned()),
@@ -238,7 +238,7 @@ fn write_grant(grant: &AccessGrant) -> Result<String, Failure> {
     })
 }
 
-fn read_grant(stored: &str) -> Result<AccessGrant, Failure> {
+pub(super) fn read_grant(stored: &str) -> Result<AccessGrant, Failure> {
     let stored: StoredGrant = read_json(stored)?;
     Ok(AccessGrant {
         token: Secret::new(stored.token),
@@ -250,7 +250,7 @@ fn read_grant(stored: &str) -> Result<AccessGrant, Failure> {
     })
 }
 
-fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
+pub(super) fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string(value).map_err(|_| Failure::Damaged("cannot be written as JSON"))
 }
 

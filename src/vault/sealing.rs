@@ -8,13 +8,15 @@ use crate::vault::rows::{RECORD_SECRETS, displaced, meta, set_meta};
 use crate::vault::seal::{EncryptionKey, Seal, place};
 
 /// Sealed with the vault's key: a wrong one is known at once.
-const KEY_CHECK: &str = "key_check";
+pub(super) const KEY_CHECK: &str = "key_check";
+/// What is sealed there.
+pub(super) const KEY_CHECK_TEXT: &[u8] = b"one-api-sidecar";
 /// There while pages or the log may still hold what was sealed otherwise before.
 const SCRUB: &str = "scrub";
 /// Makes the vault's fingerprints; sealed like a token.
-const FINGERPRINT_KEY: &str = "fingerprint_key";
+pub(super) const FINGERPRINT_KEY: &str = "fingerprint_key";
 
-fn place_of(name: &str) -> String {
+pub(super) fn place_of(name: &str) -> String {
     place("meta", name, "value")
 }
 
@@ -32,7 +34,7 @@ pub(super) fn proven(connection: &Connection, key: Option<&EncryptionKey>) -> Re
 pub(super) fn begin(transaction: &Transaction<'_>, seal: &Seal, fingerprint_key: &[u8]) -> Result<(), Failure> {
     set_meta(transaction, FINGERPRINT_KEY, &seal.keep(&place_of(FINGERPRINT_KEY), fingerprint_key)?)?;
     if seal.is_sealed() {
-        set_meta(transaction, KEY_CHECK, &seal.keep(&place_of(KEY_CHECK), b"one-api-sidecar")?)?;
+        set_meta(transaction, KEY_CHECK, &seal.keep(&place_of(KEY_CHECK), KEY_CHECK_TEXT)?)?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ use crate::credential::event::Event;
 use crate::credential::record::RecordId;
 use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
+use crate::vault::backing::{Backing, Group, Purpose};
 use crate::vault::commits::Commits;
 use crate::vault::failure::{Failure, diagnose, system};
 use crate::vault::reserve::Reserve;
@@ -28,31 +29,11 @@ use crate::vault::{
 /// "OAPS": tells a vault from other SQLite files.
 const APPLICATION_ID: i64 = 0x4F41_5053;
 /// The schema this program writes.
-const SCHEMA: i64 = 1;
+pub(super) const SCHEMA: i64 = 1;
 /// How long another process may be in the way: `status` reads, and nobody else writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Counts the transactions; see [`crate::vault::commits`].
 const COMMITS: &str = "commits";
-
-/// Changes that happen together or not at all.
-#[derive(Debug, Clone)]
-pub struct Group {
-    /// What they are for.
-    pub purpose: Purpose,
-    /// The changes.
-    pub changes: Vec<Change>,
-}
-
-/// What a commit is for: it says who gets the last of the disk's space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Something the agent knows anyway.
-    Note,
-    /// The mark that a request is about to leave: only while there is room for its answer.
-    BeforeSending,
-    /// What must not be lost: gets the reserve when the disk is full.
-    Answer,
-}
 
 /// The open file.
 pub struct Store {
@@ -377,6 +358,24 @@ impl Store {
         self.count = count;
         self.commits.write(count);
         Ok(results)
+    }
+}
+
+impl Backing for Store {
+    fn fingerprinter(&self) -> &Fingerprinter {
+        Self::fingerprinter(self)
+    }
+
+    fn commit(&mut self, groups: &[Group]) -> Vec<Result<(), VaultError>> {
+        Self::commit(self, groups)
+    }
+
+    fn seen_by(&mut self, kind: FingerprintKind, fingerprint: Fingerprint) -> Result<Vec<RecordId>, VaultError> {
+        Self::seen_by(self, kind, fingerprint)
+    }
+
+    fn set_max_in_flight(&mut self, max_in_flight: usize) {
+        Self::set_max_in_flight(self, max_in_flight);
     }
 }
 

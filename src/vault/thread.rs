@@ -3,13 +3,13 @@
 //! It drains what is waiting and commits it in one transaction (group commit): one credential due costs one small
 //! commit, ten thousand cost a few hundred. Answers go out after the commit.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::credential::record::RecordId;
 use crate::reason::VaultReason;
-use crate::vault::store::{Group, Purpose, Store};
+use crate::vault::backing::{Backing, Group, Purpose, Standing};
 use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
 
 /// The most groups of changes in one transaction.
@@ -26,6 +26,9 @@ enum Request {
         answer: oneshot::Sender<Result<Vec<RecordId>, VaultError>>,
     },
     MaxInFlight(usize),
+    Confirm {
+        answer: oneshot::Sender<Result<(), VaultError>>,
+    },
     Close {
         done: mpsc::Sender<()>,
     },
@@ -36,18 +39,20 @@ enum Request {
 pub struct VaultHandle {
     requests: mpsc::Sender<Request>,
     fingerprinter: Fingerprinter,
+    standing: watch::Receiver<Standing>,
 }
 
 /// Starts the thread.
-pub(super) fn spawn(store: Store) -> VaultHandle {
+pub(super) fn spawn(store: Box<dyn Backing>) -> VaultHandle {
     let (requests, waiting) = mpsc::channel();
+    let (tell, standing) = watch::channel(store.standing());
     let fingerprinter = store.fingerprinter().clone();
     std::thread::Builder::new()
         .name("vault".into())
-        .spawn(move || serve(store, &waiting))
+        .spawn(move || serve(store, &waiting, &tell))
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
-    VaultHandle { requests, fingerprinter }
+    VaultHandle { requests, fingerprinter, standing }
 }
 
 impl VaultHandle {
@@ -111,6 +116,21 @@ impl VaultHandle {
         found.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Makes sure that the vault is still ours. Only one that lies in a database server can be lost.
+    ///
+    /// # Errors
+    /// When it is not, or when nobody can tell.
+    pub async fn confirm(&self) -> Result<(), VaultError> {
+        let (answer, confirmed) = oneshot::channel();
+        self.send(Request::Confirm { answer })?;
+        confirmed.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Whether the vault is ours, as it changes.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
     /// Ends the thread after what is waiting was committed, and waits for it.
     pub(super) fn close(self) {
         let (done, closed) = mpsc::channel();
@@ -129,11 +149,26 @@ fn gone() -> VaultError {
     VaultError(VaultReason::Unwritable { path: String::new(), error: "its thread has ended".into() })
 }
 
-fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
-    while let Ok(first) = waiting.recv() {
+fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &watch::Sender<Standing>) {
+    loop {
+        let first = match store.patience().map(|patience| waiting.recv_timeout(patience)) {
+            Some(Ok(first)) => first,
+            Some(Err(RecvTimeoutError::Timeout)) => {
+                // What comes of it is its standing.
+                let _ = store.confirm();
+                note(&*store, tell);
+                continue;
+            }
+            Some(Err(RecvTimeoutError::Disconnected)) => return,
+            None => match waiting.recv() {
+                Ok(first) => first,
+                Err(_) => return,
+            },
+        };
         let mut groups = Vec::new();
         let mut dones = Vec::new();
         let mut questions = Vec::new();
+        let mut confirmations = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
         while let Some(request) = next {
@@ -144,12 +179,16 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
                 }
                 Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
+                Request::Confirm { answer } => confirmations.push(answer),
                 Request::Close { done } => closing = Some(done),
             }
             next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !groups.is_empty() {
-            for (done, result) in dones.into_iter().zip(store.commit(&groups)) {
+            let results = store.commit(&groups);
+            // Before the answers: whoever learns of a failure can know what it means.
+            note(&*store, tell);
+            for (done, result) in dones.into_iter().zip(results) {
                 let _ = done.send(result);
             }
         }
@@ -158,10 +197,26 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
             // Nobody waits any more: nothing to tell.
             let _ = answer.send(store.seen_by(kind, fingerprint));
         }
+        if !confirmations.is_empty() {
+            let confirmed = store.confirm();
+            for answer in confirmations {
+                let _ = answer.send(confirmed.clone());
+            }
+        }
+        note(&*store, tell);
         if let Some(done) = closing {
             drop(store);
             let _ = done.send(());
             return;
         }
     }
+}
+
+fn note(store: &dyn Backing, tell: &watch::Sender<Standing>) {
+    let now = store.standing();
+    tell.send_if_modified(|standing| {
+        let changed = *standing != now;
+        *standing = now;
+        changed
+    });
 }

@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use crate::config::file::{Config, is_name};
 use crate::config::places;
-use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlan};
+use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlace, VaultPlan};
+use crate::dsn;
 use crate::finding::Severity;
 use crate::reason::ConfigReason;
-use crate::secret::{SecretSource, TextOrSecret};
+use crate::secret::{Secret, SecretSource, TextOrSecret};
 use crate::shape::{At, Length, Problem, Reader, Span};
 
 /// Where the HTTP server listens when `[server]` does not say.
@@ -48,15 +49,27 @@ pub(super) fn plan(config: &Config, surroundings: &Surroundings<'_>) -> Result<(
     }
 }
 
-/// The vault's file, from as much of the config as could be read: `status` wants it even after a broken edit.
-pub fn vault_path(config: &Config, directory: &Path) -> Option<PathBuf> {
-    if let Some(path) = config.tables.vault.as_ref().and_then(|vault| vault.value.path.as_ref()) {
-        return Some(directory.join(&path.value));
+/// Where the vault is, from as much of the config as could be read: `status` wants it even after a broken edit.
+pub fn vault_place(config: &Config, directory: &Path) -> Option<VaultPlace> {
+    let vault = config.tables.vault.as_ref().map(|vault| &vault.value);
+    if let Some(path) = vault.and_then(|vault| vault.path.as_ref()) {
+        return Some(VaultPlace::File(directory.join(&path.value)));
+    }
+    if let Some(url) = vault.and_then(|vault| vault.url.as_ref()) {
+        return Some(VaultPlace::Server(address(&url.value).within(directory)));
     }
     let [gateway] = config.tables.gateway.as_ref()?.value.0.as_slice() else { return None };
     match &gateway.at.value.database.as_ref()?.value {
-        TextOrSecret::Text(database) => Some(beside(&directory.join(database))),
+        TextOrSecret::Text(database) => Some(VaultPlace::File(beside(&directory.join(database)))),
         TextOrSecret::Secret(_) => None,
+    }
+}
+
+/// A server's address as a secret, however it is written.
+fn address(url: &TextOrSecret) -> SecretSource {
+    match url {
+        TextOrSecret::Text(text) => SecretSource::Value(Secret::new(text.as_str())),
+        TextOrSecret::Secret(source) => source.clone(),
     }
 }
 
@@ -193,13 +206,22 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
     let config = check.config;
     let header = config.tables.vault.as_ref().map(|vault| vault.span.clone());
     let vault = config.tables.vault.as_ref().map(|vault| &vault.value);
-    if let Some(url) = vault.and_then(|vault| vault.url.as_ref()) {
-        check.not_yet("vault.url", &url.span, "[vault] url");
-    }
     let encryption_key = vault
         .and_then(|vault| vault.encryption_key.as_ref())
         .map(|key| check.secret("vault.encryption_key", &key.value, &key.span));
-    let path = match (vault.and_then(|vault| vault.path.as_ref()), gateways) {
+    let path = vault.and_then(|vault| vault.path.as_ref());
+    if let Some(url) = vault.and_then(|vault| vault.url.as_ref()) {
+        if path.is_some() {
+            let (field, other) = ("url".into(), "path".into());
+            check.error("vault.url", &url.span, ConfigReason::Conflicts { field, other });
+        }
+        if encryption_key.is_none() && !check.config.told.about("vault.encryption_key") {
+            check.error("vault.url", &url.span, ConfigReason::VaultKeyNeeded);
+        }
+        let place = VaultPlace::Server(server_address(check, url));
+        return Some(VaultPlan { place, encryption_key });
+    }
+    let path = match (path, gateways) {
         (Some(path), _) => check.path(&path.value),
         (None, [gateway]) if written == 1 => beside(&gateway.database),
         (None, _) => {
@@ -210,7 +232,24 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
             return None;
         }
     };
-    Some(VaultPlan { path, encryption_key })
+    Some(VaultPlan { place: VaultPlace::File(path), encryption_key })
+}
+
+/// The address of the vault's server. One that stands in the config is judged here, any other when it is read.
+fn server_address(check: &mut Check<'_>, url: &At<TextOrSecret>) -> SecretSource {
+    if !cfg!(feature = "servers") {
+        check.not_yet("vault.url", &url.span, "[vault] url (it was built without the feature `servers`)");
+    }
+    let source = address(&url.value);
+    if let SecretSource::Value(text) = &source {
+        match dsn::parse(text.expose()) {
+            Err(error) => check.error("vault.url", &url.span, ConfigReason::BadDsn { detail: error.to_string() }),
+            // Nothing in it is secret.
+            Ok(dsn) if dsn.password.is_none() => return source,
+            Ok(_) => {}
+        }
+    }
+    check.secret("vault.url", &source, &url.span)
 }
 
 fn server(check: &mut Check<'_>) -> Option<ServerPlan> {

@@ -86,6 +86,17 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "With several gateways the vault has no place of its own accord.",
             "Set `path` in `[vault]`, like \"/data/one-api-sidecar/vault.db\".",
         ),
+        ConfigReason::BadDsn { detail } => Message::new(
+            format!("This is not the address of a database server: {detail}."),
+            "Write it like \"postgres://user:password@host:5432/database\", \"mysql://user:password@host:3306/database\" \
+             or \"user:password@tcp(host:3306)/database\".",
+        ),
+        ConfigReason::VaultKeyNeeded => Message::new(
+            "A vault in a database server needs an `encryption_key`: the server's administrators, backups and replicas \
+             would hold every token readable.",
+            "Make one with `one-api-sidecar vault keygen`, and set `encryption_key = { env = \"…\" }` in `[vault]`; the \
+             same on each host.",
+        ),
         ConfigReason::BadTemplate { detail } => Message::new(
             format!("This template cannot be filled: {detail}."),
             "Use {access_token}, {id_token}, {expires_at} or a pointer into the answer like {/account/id}; a brace \

@@ -87,6 +87,35 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             "Put it on a volume: its refresh tokens cannot be had again. Change `path` in `[vault]`, or mount a volume \
              over its directory.",
         ),
+        VaultReason::ServerAway { server, error } => Message::new(
+            format!("The vault's database server {server} cannot be reached: {error}."),
+            "See that the server runs and that this host reaches it. Nothing is refreshed until then, and answers that \
+             came meanwhile are kept in memory; then it goes on by itself.",
+        ),
+        VaultReason::ServerRefused { server, error } => Message::new(
+            format!("The vault's database server {server} refuses: {error}."),
+            "Check the user, its rights (CREATE, SELECT, INSERT, UPDATE, DELETE on the vault's database or schema), and \
+             that the address leads to a server that can be written to, not to a replica or a pooler.",
+        ),
+        VaultReason::Displaced { holder } => Message::new(
+            format!("The vault belongs to somebody else now: {holder}."),
+            "Nothing is to be done: this one stands by, and takes over when that one ends.",
+        ),
+        VaultReason::ServerGone { server, missing } => Message::new(
+            format!("The vault in {server} is not whole: {missing} is gone. It is left untouched."),
+            "Restore a backup of all tables named one_api_sidecar_…. Without one: stop every sidecar, drop those tables, \
+             and authorize each credential again.",
+        ),
+        VaultReason::ServerLax { server, setting } => Message::new(
+            format!("{server} may lose the last commits in a power cut: {setting}."),
+            "Set `fsync = on` and `synchronous_commit = on` (PostgreSQL) or `innodb_flush_log_at_trx_commit = 1` (MySQL): \
+             a lost refresh token cannot be had again.",
+        ),
+        VaultReason::ServerReset { server } => Message::new(
+            format!("The vault in {server} is not set aside by this program: its tables may be another host's memory."),
+            "Stop every sidecar that uses it, then rename or drop the tables named one_api_sidecar_… there. Each \
+             credential has to be authorized again.",
+        ),
         VaultReason::Unconfirmed { path } => Message::new(
             format!(
                 "Without the vault {path} each credential has to be authorized again: its configured refresh token \

@@ -87,6 +87,16 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "有多个网关时，保管库没有默认位置。",
             "请在 `[vault]` 中设置 `path`，例如 \"/data/one-api-sidecar/vault.db\"。",
         ),
+        ConfigReason::BadDsn { detail } => Message::new(
+            format!("这不是可用的数据库服务器地址：{detail}。"),
+            "请写成 \"postgres://用户:密码@主机:5432/数据库\"、\"mysql://用户:密码@主机:3306/数据库\" \
+             或 \"用户:密码@tcp(主机:3306)/数据库\"。",
+        ),
+        ConfigReason::VaultKeyNeeded => Message::new(
+            "放在数据库服务器里的保管库必须设置 `encryption_key`：否则服务器管理员、备份和副本都能读到全部令牌。",
+            "请用 `one-api-sidecar vault keygen` 生成密钥，并在 `[vault]` 中设置 `encryption_key = { env = \"…\" }`；\
+             每台主机使用同一个密钥。",
+        ),
         ConfigReason::BadTemplate { detail } => Message::new(
             format!("这个模板无法填充：{detail}。"),
             "可用 {access_token}、{id_token}、{expires_at}，或指向应答内容的 {/account/id} 这样的指针；\

@@ -76,6 +76,32 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             },
             "请把它放到卷上：其中的刷新令牌无法再次取得。请修改 `[vault]` 中的 `path`，或在它的目录上挂载卷。",
         ),
+        VaultReason::ServerAway { server, error } => Message::new(
+            format!("连不上保管库所在的数据库服务器 {server}：{error}。"),
+            "请确认该服务器在运行，且本机能连到它。在此之前不会刷新任何凭据，其间收到的应答保存在内存中；恢复后会自动继续。",
+        ),
+        VaultReason::ServerRefused { server, error } => Message::new(
+            format!("保管库所在的数据库服务器 {server} 拒绝了请求：{error}。"),
+            "请检查用户及其权限（对保管库所在数据库或模式的 CREATE、SELECT、INSERT、UPDATE、DELETE），\
+             并确认该地址指向可写的服务器，而不是副本或连接池。",
+        ),
+        VaultReason::Displaced { holder } => Message::new(
+            format!("保管库现在属于另一个进程：{holder}。"),
+            "无需处理：本进程转为待命，对方结束时会接手。",
+        ),
+        VaultReason::ServerGone { server, missing } => Message::new(
+            format!("{server} 中的保管库不完整：{missing} 不见了。未作任何改动。"),
+            "请恢复所有名为 one_api_sidecar_… 的表的备份。没有备份时：停止所有 sidecar，删除这些表，然后重新授权每个凭据。",
+        ),
+        VaultReason::ServerLax { server, setting } => Message::new(
+            format!("断电时 {server} 可能丢失最后提交的内容：{setting}。"),
+            "请设置 `fsync = on` 和 `synchronous_commit = on`（PostgreSQL），或 `innodb_flush_log_at_trx_commit = 1`\
+             （MySQL）：丢失的 refresh token 无法找回。",
+        ),
+        VaultReason::ServerReset { server } => Message::new(
+            format!("本程序不会搁置 {server} 中的保管库：那些表可能是另一台主机的记忆。"),
+            "请停止使用它的所有 sidecar，再到该数据库中重命名或删除名为 one_api_sidecar_… 的表。之后每个凭据都要重新授权。",
+        ),
         VaultReason::Unconfirmed { path } => Message::new(
             format!("没有了保管库 {path}，每个凭据都要重新授权：配置中的刷新令牌已被用过。"),
             "确实要这样做时：`one-api-sidecar vault reset --yes`。保管库会另存，不会删除。",

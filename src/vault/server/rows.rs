@@ -1,0 +1,197 @@
+//! The vault's tables in a database server: what is written where, and read again. The columns are the file's.
+
+use zeroize::Zeroizing;
+
+use super::dialect::Dialect;
+use super::session::{Session, Trouble, Value};
+use crate::channel::ownership::Adoption;
+#[cfg(test)]
+use crate::credential::event::Event;
+use crate::credential::record::{ClientIdentity, Record, RecordId};
+use crate::secret::Secret;
+use crate::vault::rows::{
+    EVENTS_KEPT, KEYS_KEPT, displaced, number, read_grant, read_json, take, write_grant, write_json,
+};
+use crate::vault::seal::{Seal, place};
+use crate::vault::{Change, Fingerprint, FingerprintKind};
+
+/// Writes one change, within a transaction.
+pub(super) fn apply(session: &mut Session, words: &Dialect, seal: &Seal, change: &Change) -> Result<(), Trouble> {
+    match change {
+        Change::Record(record) => write_record(session, words, seal, record),
+        Change::Seen { record, kind, fingerprint, at } => {
+            let (record, kind) = (Value::Int(record.0), Value::Int(number(*kind)));
+            session.execute(
+                &words.upsert("fingerprint", &["kind", "mac", "record"], &["at"]),
+                &[kind, Value::Bytes(Some(&fingerprint.0)), record, Value::Int(at.as_millis())],
+            )?;
+            if matches!(kind, Value::Int(kind) if kind == number(FingerprintKind::Key)) {
+                session.execute(
+                    "DELETE FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ? AND at <
+                     (SELECT at FROM (SELECT at FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ?
+                      ORDER BY at DESC LIMIT 1 OFFSET ?) AS oldest)",
+                    &[record, kind, record, kind, Value::Int(KEYS_KEPT)],
+                )?;
+            }
+            Ok(())
+        }
+        Change::Adoption(adoption) => write_adoption(session, words, seal, adoption),
+        Change::Forget { gateway, channel } => {
+            let sql = "DELETE FROM one_api_sidecar_adoption WHERE gateway = ? AND channel = ?";
+            session.execute(sql, &[Value::Text(gateway), Value::Int(*channel)]).map(drop)
+        }
+        Change::Event(event) => {
+            let body = write_json(event)?;
+            session.execute(
+                "INSERT INTO one_api_sidecar_event (at, body) VALUES (?, ?)",
+                &[Value::Int(event.at.as_millis()), Value::Text(&body)],
+            )?;
+            session.execute(
+                "DELETE FROM one_api_sidecar_event WHERE id <=
+                 (SELECT newest FROM (SELECT max(id) AS newest FROM one_api_sidecar_event) AS newest) - ?",
+                &[Value::Int(EVENTS_KEPT)],
+            )?;
+            Ok(())
+        }
+        Change::Notices(state) => {
+            let sql = words.upsert("notice", &["name"], &["state"]);
+            session.execute(&sql, &[Value::Text("policy"), Value::Text(state)]).map(drop)
+        }
+        // What counts is the owner's row.
+        Change::CaughtUp => Ok(()),
+    }
+}
+
+fn write_record(session: &mut Session, words: &Dialect, seal: &Seal, record: &Record) -> Result<(), Trouble> {
+    let keep = |column, bytes: &[u8]| seal.keep(&place("record", record.id.0, column), bytes);
+    let kept =
+        |column, secret: Option<&Secret>| secret.map(|secret| keep(column, secret.expose().as_bytes())).transpose();
+    let access = match &record.access {
+        Some(grant) => Some(keep("access", Zeroizing::new(write_grant(grant)?).as_bytes())?),
+        None => None,
+    };
+    let refresh_token = kept("refresh_token", record.refresh_token.as_ref())?;
+    let candidate = kept("candidate", record.candidate.as_ref())?;
+    let state = write_json(&record.state)?;
+    let rest = ["name", "grant_type", "client_id", "refresh_token", "candidate", "access", "state"];
+    let values = [
+        Value::Int(record.id.0),
+        Value::Text(&record.name),
+        Value::Text(&record.client.grant_type),
+        Value::Text(&record.client.client_id),
+        Value::Bytes(refresh_token.as_deref()),
+        Value::Bytes(candidate.as_deref()),
+        Value::Bytes(access.as_deref()),
+        Value::Text(&state),
+    ];
+    session.execute(&words.upsert("record", &["id"], &rest), &values).map(drop)
+}
+
+fn write_adoption(session: &mut Session, words: &Dialect, seal: &Seal, adoption: &Adoption) -> Result<(), Trouble> {
+    let place = displaced(&adoption.gateway, adoption.channel);
+    let key = adoption.displaced.as_ref().map(|key| seal.keep(&place, key.expose().as_bytes())).transpose()?;
+    let state = write_json(&adoption.state)?;
+    let rest = ["created_time", "name", "record", "displaced", "state"];
+    let values = [
+        Value::Text(&adoption.gateway),
+        Value::Int(adoption.channel),
+        Value::Int(adoption.created_time),
+        Value::Text(&adoption.name),
+        Value::Int(adoption.record.0),
+        Value::Bytes(key.as_deref()),
+        Value::Text(&state),
+    ];
+    session.execute(&words.upsert("adoption", &["gateway", "channel"], &rest), &values).map(drop)
+}
+
+/// Every record.
+pub(super) fn records(session: &mut Session, seal: &Seal) -> Result<Vec<Record>, Trouble> {
+    let sql = "SELECT id, name, grant_type, client_id, refresh_token, candidate, access, state
+               FROM one_api_sidecar_record ORDER BY id";
+    let mut records = Vec::new();
+    for row in session.rows(sql, &[])? {
+        let id = row.int(0)?;
+        let taken = |column, stored| take(seal, &place("record", id, column), stored);
+        let access = match taken("access", row.bytes(6)?)? {
+            Some(stored) => Some(read_grant(stored.expose())?),
+            None => None,
+        };
+        records.push(Record {
+            id: RecordId(id),
+            name: row.text(1)?,
+            client: ClientIdentity { grant_type: row.text(2)?, client_id: row.text(3)? },
+            refresh_token: taken("refresh_token", row.bytes(4)?)?,
+            candidate: taken("candidate", row.bytes(5)?)?,
+            access,
+            state: read_json(&row.text(7)?)?,
+        });
+    }
+    Ok(records)
+}
+
+/// Every adoption.
+pub(super) fn adoptions(session: &mut Session, seal: &Seal) -> Result<Vec<Adoption>, Trouble> {
+    let sql = "SELECT gateway, channel, created_time, name, record, displaced, state
+               FROM one_api_sidecar_adoption ORDER BY gateway, channel";
+    let mut adoptions = Vec::new();
+    for row in session.rows(sql, &[])? {
+        let (gateway, channel) = (row.text(0)?, row.int(1)?);
+        adoptions.push(Adoption {
+            displaced: take(seal, &displaced(&gateway, channel), row.bytes(5)?)?,
+            gateway,
+            channel,
+            created_time: row.int(2)?,
+            name: row.text(3)?,
+            record: RecordId(row.int(4)?),
+            state: read_json(&row.text(6)?)?,
+        });
+    }
+    Ok(adoptions)
+}
+
+/// What the notifiers have been told.
+pub(super) fn notices(session: &mut Session) -> Result<Option<String>, Trouble> {
+    let row = session.one("SELECT state FROM one_api_sidecar_notice WHERE name = 'policy'", &[])?;
+    row.map(|row| row.text(0)).transpose()
+}
+
+/// The records for which this was seen.
+pub(super) fn seen_by(
+    session: &mut Session,
+    kind: FingerprintKind,
+    fingerprint: Fingerprint,
+) -> Result<Vec<RecordId>, Trouble> {
+    let rows = session.rows(
+        "SELECT record FROM one_api_sidecar_fingerprint WHERE kind = ? AND mac = ?",
+        &[Value::Int(number(kind)), Value::Bytes(Some(&fingerprint.0))],
+    )?;
+    rows.iter().map(|row| row.int(0).map(RecordId)).collect()
+}
+
+/// How many fingerprints and events there are.
+pub(super) fn counts(session: &mut Session) -> Result<(i64, i64), Trouble> {
+    let mut count = |table: &str| {
+        let row = session.one(&format!("SELECT count(*) FROM one_api_sidecar_{table}"), &[])?;
+        row.map_or(Ok(0), |row| row.int(0))
+    };
+    Ok((count("fingerprint")?, count("event")?))
+}
+
+/// The last events, newest first.
+#[cfg(test)]
+pub(super) fn events(session: &mut Session, most: i64) -> Result<Vec<Event>, Trouble> {
+    let rows = session.rows("SELECT body FROM one_api_sidecar_event ORDER BY id DESC LIMIT ?", &[Value::Int(most)])?;
+    rows.iter().map(|row| Ok(read_json(&row.text(0)?)?)).collect()
+}
+
+/// One value of the table of single values.
+pub(super) fn meta(session: &mut Session, name: &str) -> Result<Option<Vec<u8>>, Trouble> {
+    let row = session.one("SELECT value FROM one_api_sidecar_meta WHERE name = ?", &[Value::Text(name)])?;
+    row.map_or(Ok(None), |row| row.bytes(0))
+}
+
+/// Writes one value of the table of single values.
+pub(super) fn set_meta(session: &mut Session, words: &Dialect, name: &str, value: &[u8]) -> Result<(), Trouble> {
+    let sql = words.upsert("meta", &["name"], &["value"]);
+    session.execute(&sql, &[Value::Text(name), Value::Bytes(Some(value))]).map(drop)
+}
