@@ -83,7 +83,7 @@ async fn own(
         };
         let wait = match opened {
             Ok((vault, mut contents)) => {
-                match place.load().ok().filter(|_| stood_by) {
+                match stood_by.then(|| place.load().ok()).flatten() {
                     // It may have changed while nobody here watched it. If it is broken now, the one from before goes
                     // on, as it would have in the agent that went; the watcher tells the problem.
                     Some(fresh) if fresh.plan.vault == loaded.plan.vault => loaded = fresh,

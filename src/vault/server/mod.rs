@@ -264,6 +264,3 @@ fn reseal(session: &mut Session, address: &Address, from: &Seal, to: &Seal) -> R
     let fingerprint_key = tables::fingerprint_key(session, from)?;
     tables::seal_meta(session, address, to, &fingerprint_key)
 }
-
-#[cfg(test)]
-mod tests;

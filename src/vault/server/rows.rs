@@ -5,8 +5,6 @@ use zeroize::Zeroizing;
 use super::dialect::Dialect;
 use super::session::{Session, Trouble, Value};
 use crate::channel::ownership::Adoption;
-#[cfg(test)]
-use crate::credential::event::Event;
 use crate::credential::record::{ClientIdentity, Record, RecordId};
 use crate::secret::Secret;
 use crate::vault::rows::{
@@ -175,13 +173,6 @@ pub(super) fn counts(session: &mut Session) -> Result<(i64, i64), Trouble> {
         row.map_or(Ok(0), |row| row.int(0))
     };
     Ok((count("fingerprint")?, count("event")?))
-}
-
-/// The last events, newest first.
-#[cfg(test)]
-pub(super) fn events(session: &mut Session, most: i64) -> Result<Vec<Event>, Trouble> {
-    let rows = session.rows("SELECT body FROM one_api_sidecar_event ORDER BY id DESC LIMIT ?", &[Value::Int(most)])?;
-    rows.iter().map(|row| Ok(read_json(&row.text(0)?)?)).collect()
 }
 
 /// One value of the table of single values.
