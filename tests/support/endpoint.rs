@@ -90,6 +90,8 @@ pub struct Request {
     pub connection: usize,
     /// Its `refresh_token` had been spent before.
     pub reused: bool,
+    /// The access token that it was granted, whether the answer got through or not.
+    pub granted: Option<String>,
 }
 
 impl Request {
@@ -291,7 +293,8 @@ fn judge(shared: &Shared, mut request: Request) -> (Action, Answer) {
         Action::Hang | Action::Reset | Action::Endless => Answer::default(),
         _ => {
             let (status, body) = state.families.answer(&asked, request.at);
-            state.accepted.extend(body["access_token"].as_str().map(str::to_owned));
+            request.granted = body["access_token"].as_str().map(str::to_owned);
+            state.accepted.extend(request.granted.clone());
             let headers = vec![("content-type".into(), "application/json".into())];
             Answer { status, headers, body: body.to_string().into_bytes() }
         }
@@ -350,5 +353,5 @@ async fn read_request(
     }
     let body = unread[end_of_head + 4..end].to_vec();
     unread.drain(..end);
-    Ok(Some(Request { method, target, headers, body, at: Instant::now(), connection, reused: false }))
+    Ok(Some(Request { method, target, headers, body, at: Instant::now(), connection, reused: false, granted: None }))
 }

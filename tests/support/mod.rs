@@ -11,6 +11,7 @@ pub mod process;
 pub mod proxy;
 pub mod scene;
 pub mod tls;
+pub mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -200,6 +200,11 @@ impl Sidecar {
         self.signal(Signal::STOP);
     }
 
+    /// Lets it go on (SIGCONT).
+    pub fn resume(&mut self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends it on the spot (SIGKILL).
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
