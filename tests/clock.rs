@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl OnOurClock {
 
         let clock = ManualClock::new(SystemClock.now());
         let (plan, _) = watch::load(&config, &text).unwrap();
-        let opened = Vault::open(&plan.vault.path, None, plan.agent.max_in_flight).unwrap();
+        let opened = Vault::open(Path::new(&plan.vault.place.to_string()), None, plan.agent.max_in_flight).unwrap();
         let (tell, told) = std::sync::mpsc::channel();
         let agents_clock = Arc::new(clock.clone());
         let running = std::thread::spawn(move || {

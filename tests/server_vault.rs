@@ -388,7 +388,8 @@ fn cut_all(store: &Store) {
     match store.engine {
         Engine::MariaDb => {
             let sessions = store.server().administer(&format!(
-                "SELECT id FROM information_schema.processlist WHERE db = '{}'", store.database()
+                "SELECT id FROM information_schema.processlist WHERE db = '{}'",
+                store.database()
             ));
             for id in sessions.lines() {
                 store.server().administer(&format!("KILL CONNECTION {id}"));

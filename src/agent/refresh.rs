@@ -95,7 +95,8 @@ impl Flight {
         let clock = &*self.shared.clock;
         let grounded = |reason: Reason| {
             report(FlightReport::Answered { pause: None });
-            let landing = Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO, held: None };
+            let landing =
+                Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO, held: None };
             report(FlightReport::Settled(Box::new(landing)));
         };
         let values = match values(&request::sources(&self.plan)).await {

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use axum::{Json, Router};
-use rustix::fs::{AtFlags, Mode, OFlags, fchmod, open, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fchmod, open, statat, unlinkat};
 use rustix::io::Errno;
 use tokio::net::{UnixSocket, UnixStream};
 
@@ -48,6 +48,11 @@ impl Place {
         Path::new("/proc/self/fd").join(self.directory.as_raw_fd().to_string()).join(&self.name)
     }
 
+    /// What lies there now.
+    fn number(&self) -> Option<u64> {
+        statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| stat.st_ino)
+    }
+
     fn remove(&self) -> std::io::Result<()> {
         match unlinkat(&self.directory, &self.name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -59,6 +64,7 @@ impl Place {
 /// The served socket.
 pub struct ControlSocket {
     place: Place,
+    number: Option<u64>,
     serving: Serving,
 }
 
@@ -77,12 +83,16 @@ impl ControlSocket {
         let listener = socket.listen(BACKLOG)?;
         // A pass takes as long as it takes; who may connect is trusted.
         let serving = Serving::start(listener, router(line), Duration::MAX);
-        Ok(Self { place, serving })
+        let number = place.number();
+        Ok(Self { place, number, serving })
     }
 
-    /// Takes it away, after the answers under way have gone out. The lock must still be held.
+    /// Takes it away, after the answers under way have gone out. The lock must still be held; where it was lost, the
+    /// socket there is the next owner's.
     pub async fn close(self) {
-        if let Err(error) = self.place.remove() {
+        if self.place.number() == self.number
+            && let Err(error) = self.place.remove()
+        {
             tracing::warn!(%error, "the control socket stays behind; the next owner removes it");
         }
         self.serving.close().await;

@@ -9,7 +9,7 @@ use crate::agent::control::Once;
 use crate::agent::{Agent, Mode};
 use crate::cli::holder::{Turn, take_or_ask};
 use crate::cli::place::{Loaded, complain};
-use crate::cli::run::Signals;
+use crate::cli::run::{self, Signals};
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
 use crate::reason::AgentReason;
 use crate::shape::nearest;
@@ -63,6 +63,7 @@ pub fn refuse_unknown(loaded: &Loaded, name: &str) -> Option<Exit> {
 
 /// A pass of our own; `None` when it was stopped.
 async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow::Result<Option<Status>> {
+    let language = loaded.plan.language;
     let mut agent = Agent::new(Arc::new(SystemClock), opened, loaded.plan, loaded.path, Mode::Once);
     // A request that has left is awaited here, too.
     Signals::new()?.send_to(agent.reports());
@@ -70,7 +71,7 @@ async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow:
     let (answer, mut made) = oneshot::channel();
     agent.begin(order, answer);
     agent.run().await;
-    agent.close();
+    run::stopped(&agent.close(), language);
     Ok(made.try_recv().ok().and_then(Result::ok))
 }
 

@@ -12,7 +12,7 @@ use crate::cli::holder::{self, Closed};
 use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
 use crate::messages;
-use crate::reason::AgentReason;
+use crate::reason::{AgentReason, Language};
 use crate::time::SystemClock;
 use crate::vault::{Contents, Vault};
 
@@ -78,7 +78,7 @@ async fn own(
     loop {
         // Whoever is stopped while a server lets it in gives back what it may have got.
         let opened = tokio::select! {
-            () = signals.stop() => return Err(stopped(held, &loaded)),
+            () = signals.stop() => return Err(stopped(held, loaded.plan.language)),
             opened = holder::open(&loaded, &site) => opened,
         };
         let wait = match opened {
@@ -119,19 +119,19 @@ async fn own(
             Err(Closed::Refused(exit)) => return Err(exit),
         };
         tokio::select! {
-            () = signals.stop() => return Err(stopped(held, &loaded)),
+            () = signals.stop() => return Err(stopped(held, loaded.plan.language)),
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-/// How a stand-by ends; what it held is lost with it.
-fn stopped(held: &[Held], loaded: &Loaded) -> Exit {
+/// How a process ends that is not the owner; what it held is lost with it, and that is said.
+pub fn stopped(held: &[Held], language: Language) -> Exit {
     if held.is_empty() {
         return Exit::Fine;
     }
     let credentials = held.iter().map(|answer| answer.plan.name.to_string()).collect();
-    let message = messages::explain(loaded.plan.language, &AgentReason::Abandoned { credentials }.into());
+    let message = messages::explain(language, &AgentReason::Abandoned { credentials }.into());
     tracing::error!("{} {}", message.what, message.remedy);
     Exit::Failed
 }

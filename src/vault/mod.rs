@@ -37,8 +37,8 @@ use backing::Backing;
 use lock::Lock;
 pub use place::{examine, stands};
 use seal::EncryptionKey;
-use store::Store;
 pub use site::Site;
+use store::Store;
 pub use thread::VaultHandle;
 
 /// Why the vault could not be opened or written.

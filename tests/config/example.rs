@@ -38,7 +38,7 @@ fn the_defaults_in_the_example_are_the_defaults() {
     let text: String = uncommented().lines().filter(has_default).map(|line| format!("{line}\n")).collect();
     let (written, built_in) = (plan(&text), plan(TEN_LINES));
     assert_eq!((&written.gateways, written.agent), (&built_in.gateways, built_in.agent));
-    assert_eq!(written.vault.path, built_in.vault.path);
+    assert_eq!(written.vault.place, built_in.vault.place);
     assert_eq!(written.notifiers[0].events, built_in.notifiers[0].events);
     assert_eq!(written.notifiers[0].timeout, built_in.notifiers[0].timeout);
     let mut credential = (*written.credentials[0]).clone();

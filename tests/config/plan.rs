@@ -1,14 +1,14 @@
 //! What a sound config means.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use one_api_sidecar::config::file::Config;
 use one_api_sidecar::config::plan::{
-    CacheLag, ChannelSelect, ClientAuth, Encoding, Grant, Method, OnForeignKey, OnLostAnswer,
+    CacheLag, ChannelSelect, ClientAuth, Encoding, Grant, Method, OnForeignKey, OnLostAnswer, VaultPlace,
 };
-use one_api_sidecar::config::resolve::vault_path;
+use one_api_sidecar::config::resolve::vault_place;
 use one_api_sidecar::credential::event::Topic;
 use one_api_sidecar::finding::Severity;
 use one_api_sidecar::reason::{ConfigReason, Language};
@@ -26,7 +26,7 @@ fn the_ten_lines_of_the_contract_become_a_plan_with_every_default() {
     assert_eq!(gateway.busy_timeout, Duration::from_secs(5));
     assert_eq!((gateway.on_foreign_key, gateway.reenable), (OnForeignKey::Report, true));
     assert!(gateway.allow_filesystem.is_empty());
-    assert_eq!(plan.vault.path, PathBuf::from("/data/one-api-sidecar/vault.db"));
+    assert_eq!(plan.vault.place, VaultPlace::File("/data/one-api-sidecar/vault.db".into()));
     assert_eq!((&plan.vault.encryption_key, &plan.server), (&None, &None));
     assert_eq!((plan.agent.max_in_flight, plan.agent.max_in_flight_per_host), (64, 16));
 
@@ -73,7 +73,7 @@ fn several_gateways_are_told_apart_by_name() {
     let vault = "[vault]\npath = \"v.db\"";
     let both = "{ gateway = \"eu\", id = 1 }, { gateway = \"us\", id = 1 }";
     let several = plan(&text(vault, both));
-    assert_eq!(several.vault.path, Path::new(DIRECTORY).join("v.db"));
+    assert_eq!(several.vault.place, VaultPlace::File(Path::new(DIRECTORY).join("v.db")));
     assert_eq!(&*several.credentials[0].channels[1].gateway, "us");
     assert_eq!(problem(&text("", both)).1, ConfigReason::VaultPathNeeded);
     let known = vec!["eu".into(), "us".into()];
@@ -208,6 +208,31 @@ fn the_vaults_place_is_found_in_a_file_that_does_not_stand_up() {
     ] {
         let (config, problems) = Config::parse(text);
         assert!(read(text).is_err() && problems.len() < 3, "{text}");
-        assert_eq!(vault_path(&config, Path::new(DIRECTORY)), expected.map(PathBuf::from), "{text}");
+        let expected = expected.map(|path| VaultPlace::File(path.into()));
+        assert_eq!(vault_place(&config, Path::new(DIRECTORY)), expected, "{text}");
     }
+}
+
+#[cfg(feature = "servers")]
+#[test]
+fn a_vault_in_a_server_is_named_without_its_password() {
+    let text = |url: &str| {
+        format!("{SMALL}refresh_token = {{ env = \"X\" }}\n[vault]\n{url}\nencryption_key = {{ env = \"K\" }}\n")
+    };
+    for (url, shown) in [
+        ("url = \"postgres://u:sentinel@db/vault\"", "postgres://db:5432/vault"),
+        ("url = \"u:sentinel@tcp(db:3307)/vault\"", "mysql://db:3307/vault"),
+        ("url = { env = \"VAULT_URL\" }", "env:VAULT_URL"),
+    ] {
+        let text = text(url);
+        let plan = plan(&text);
+        assert_eq!(plan.vault.place.to_string(), shown);
+        assert!(!format!("{:?}", plan.vault).contains("sentinel"));
+        assert!(matches!(plan.vault.place, VaultPlace::Server(_)));
+        let (config, _) = Config::parse(&format!("{text}stray words"));
+        assert_eq!(vault_place(&config, Path::new(DIRECTORY)), Some(plan.vault.place), "{url}");
+    }
+    let modes = |url: &str| read_with(&text(url), &[], Some(0o644)).unwrap().1.len();
+    assert_eq!(modes("url = \"postgres://u:sentinel@db/vault\""), 1, "others can read the password");
+    assert_eq!(modes("url = \"postgres://db/vault\""), 0, "nothing in it is secret");
 }

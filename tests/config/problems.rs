@@ -147,7 +147,6 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
             needs("assertion", "grant_type = \"jwt_bearer\""),
         ),
         (with("issuer = \"http://x.example\""), "credential \"a\".issuer", ConfigReason::PlainHttp),
-        (with("[vault]\nurl = \"postgres://x\""), "vault.url", not_yet("[vault] url")),
         (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "gateway.database", not_yet("a MySQL database")),
         (SMALL.replace("one-api.db", "postgres://u:p@h/d"), "gateway.database", not_yet("a PostgreSQL database")),
         (
@@ -225,4 +224,31 @@ fn a_name_a_channel_or_a_seed_may_be_there_only_once() {
     assert_eq!(problem(&second("b", "2", same_seed)).1, duplicate("refresh_token env:SEED", 8));
     let notifiers = "[[notify]]\ntype = \"pushplus\"\ntoken = { env = \"X\" }\n".repeat(2);
     assert_eq!(problem(&format!("{SMALL}{notifiers}")).1, duplicate("notifier \"pushplus\"", 9));
+}
+
+#[test]
+fn a_vault_s_address_is_judged() {
+    let with = |line: &str| format!("{SMALL}refresh_token = {{ env = \"X\" }}\n[vault]\n{line}\n");
+    let key = "encryption_key = { env = \"K\" }";
+    let cases: &[(&str, ConfigReason)] = if cfg!(feature = "servers") {
+        let detail = |detail: &str| ConfigReason::BadDsn { detail: detail.into() };
+        &[
+            ("url = \"postgres://h/d\"", ConfigReason::VaultKeyNeeded),
+            (&format!("url = \"postgres://h\"\n{key}"), detail("it names no database")),
+            (
+                &format!("url = \"/data/vault.db\"\n{key}"),
+                detail("none of postgres://…, mysql://…, user:pass@tcp(host:3306)/db"),
+            ),
+            (
+                &format!("url = {{ env = \"U\" }}\npath = \"v.db\"\n{key}"),
+                ConfigReason::Conflicts { field: "url".into(), other: "path".into() },
+            ),
+        ]
+    } else {
+        let what = "[vault] url (it was built without the feature `servers`)".into();
+        &[(&format!("url = \"postgres://h/d\"\n{key}"), ConfigReason::NotYet { what })]
+    };
+    for (line, reason) in cases {
+        assert_eq!(problem(&with(line)), ("vault.url".to_owned(), reason.clone()), "{line}");
+    }
 }

@@ -210,6 +210,7 @@ pub struct Server {
 }
 
 impl Server {
+    #[expect(clippy::zombie_processes, reason = "the guard outlives this process")]
     fn start(engine: Engine) -> Self {
         let folder = tempfile::Builder::new().prefix("gateway-server-").tempdir().unwrap().keep();
         if is_root() {
@@ -225,7 +226,14 @@ impl Server {
                 install.arg(format!("--datadir={}", folder.join("data").display()));
             }),
             _ => unprivileged("initdb", |initdb| {
-                initdb.arg("-D").arg(folder.join("data")).args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
+                initdb.arg("-D").arg(folder.join("data")).args([
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "--no-sync",
+                ]);
                 initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]);
             }),
         }
@@ -355,7 +363,11 @@ fn launch(engine: Engine, folder: &Path, port: u16) -> Child {
         }
     }
     let data = folder.join("data");
-    let data = if engine == Engine::MariaDb { format!("--datadir={}", data.display()) } else { format!("-D{}", data.display()) };
+    let data = if engine == Engine::MariaDb {
+        format!("--datadir={}", data.display())
+    } else {
+        format!("-D{}", data.display())
+    };
     let child = server.arg(data).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     std::fs::write(folder.join("pid"), child.id().to_string()).unwrap();
     child

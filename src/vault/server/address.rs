@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use ring::digest::{SHA256, digest};
+use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::ConnectOptions;
 
 use crate::dsn::{Dsn, Engine, Host};
 use crate::reason::ConfigReason;
@@ -13,9 +13,22 @@ use crate::secret::Secret;
 
 /// Options of other programs that mean nothing here and harm nothing.
 const IGNORED: [&str; 16] = [
-    "charset", "collation", "parseTime", "loc", "timeout", "readTimeout", "writeTimeout", "interpolateParams",
-    "multiStatements", "allowNativePasswords", "checkConnLiveness", "connect_timeout", "application_name", "TimeZone",
-    "host", "socket",
+    "charset",
+    "collation",
+    "parseTime",
+    "loc",
+    "timeout",
+    "readTimeout",
+    "writeTimeout",
+    "interpolateParams",
+    "multiStatements",
+    "allowNativePasswords",
+    "checkConnLiveness",
+    "connect_timeout",
+    "application_name",
+    "TimeZone",
+    "host",
+    "socket",
 ];
 
 /// A server, a database, and in PostgreSQL a schema.
@@ -104,11 +117,8 @@ impl Address {
 
     pub(super) fn options(&self) -> Options {
         let option = |names: [&str; 2]| names.iter().find_map(|name| self.dsn.options.get(*name));
-        let (authority, certificate, key) = (
-            option(["sslrootcert", "ssl-ca"]),
-            option(["sslcert", "ssl-cert"]),
-            option(["sslkey", "ssl-key"]),
-        );
+        let (authority, certificate, key) =
+            (option(["sslrootcert", "ssl-ca"]), option(["sslcert", "ssl-cert"]), option(["sslkey", "ssl-key"]));
         match self.dsn.engine {
             Engine::Postgres => {
                 // Nothing is taken from the environment or a password file.
@@ -236,7 +246,9 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_refused_without_repeating_it() {
-        for text in ["postgres://u:sentinel@db/v?sslmode=sentinel", "postgres://db/v?schema=a;b", "u:p@tcp(db)/v?x=sentinel"] {
+        for text in
+            ["postgres://u:sentinel@db/v?sslmode=sentinel", "postgres://db/v?schema=a;b", "u:p@tcp(db)/v?x=sentinel"]
+        {
             let error = format!("{:?}", address(text).unwrap_err());
             assert!(error.contains("BadDsn") && !error.contains("sentinel"), "{error}");
         }

@@ -125,9 +125,8 @@ impl Dialect {
     /// Every table, each as one statement; the first is the one that says how far their making has come.
     pub(super) fn create(&self) -> [String; 7] {
         let Self { serial, short_text, long_text, long_bytes, short_bytes, table_end, .. } = self;
-        let table = |name: &str, columns: String| {
-            format!("CREATE TABLE IF NOT EXISTS {PREFIX}{name} ({columns}){table_end}")
-        };
+        let table =
+            |name: &str, columns: String| format!("CREATE TABLE IF NOT EXISTS {PREFIX}{name} ({columns}){table_end}");
         [
             table("meta", format!("name {short_text} NOT NULL PRIMARY KEY, value {long_bytes} NOT NULL")),
             table(

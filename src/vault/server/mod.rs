@@ -32,7 +32,7 @@ use tables::{Found, Ground};
 /// The way to a vault in a server. A stand-by keeps its connection here from one try to the next.
 pub struct Door {
     address: Address,
-    waiting: Mutex<Option<Session>>,
+    waiting: Mutex<Option<(Session, LockName)>>,
     /// The most transactions that this process knows the vault to have seen.
     seen: AtomicI64,
 }
@@ -80,35 +80,46 @@ impl Door {
     /// Takes the lock, if it is free; else keeps the session for the next try.
     fn take(&self) -> Result<(Session, LockName, Ground), Trouble> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut session = match waiting.take() {
-            Some(session) => session,
-            None => self.connect()?,
+        let (mut session, lock) = match waiting.take() {
+            Some(waited) => waited,
+            None => {
+                let mut session = self.connect()?;
+                let ground = self.ground(&mut session)?;
+                let lock = LockName::of(&self.address, &ground);
+                (session, lock)
+            }
         };
-        let mut ground = Ground::look(&mut session, &self.address)?;
-        if let (Some(schema), true) = (&self.address.schema, ground.schema.is_empty()) {
-            session.run(&format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""))?;
-            ground = Ground::look(&mut session, &self.address)?;
-        }
-        let lock = LockName::of(&self.address, &ground);
         if lock.take(&mut session)? {
             // What was there before the lock was ours may be there no more.
             let ground = Ground::look(&mut session, &self.address)?;
             return Ok((session, lock, ground));
         }
-        let holder = Owner::read(&mut session).map(|owner| owner.holder).unwrap_or_default();
-        let holder = if holder.is_empty() { "another process".to_owned() } else { holder };
-        *waiting = Some(session);
+        let holder = match Owner::read(&mut session) {
+            Ok(owner) if !owner.holder.is_empty() => owner.holder,
+            // It is being made, or cannot be read: whoever has the lock tells why.
+            _ => "another process".to_owned(),
+        };
+        *waiting = Some((session, lock));
         Err(VaultReason::Owned { holder }.into())
+    }
+
+    /// Where the tables are or will be; makes the schema that the address names.
+    fn ground(&self, session: &mut Session) -> Result<Ground, Trouble> {
+        let ground = Ground::look(session, &self.address)?;
+        match &self.address.schema {
+            Some(schema) if ground.schema.is_empty() => {
+                session.run(&format!("CREATE SCHEMA IF NOT EXISTS \"{schema}\""))?;
+                Ground::look(session, &self.address)
+            }
+            _ => Ok(ground),
+        }
     }
 
     /// Becomes the owner: takes the lock, makes the vault if there is none, reads it.
     ///
     /// # Errors
     /// When somebody else owns it, or when it cannot be read; then nothing was changed.
-    pub(super) fn open(
-        self: &Arc<Self>,
-        key: &EncryptionKey,
-    ) -> Result<(Box<dyn Backing>, Contents), VaultError> {
+    pub(super) fn open(self: &Arc<Self>, key: &EncryptionKey) -> Result<(Box<dyn Backing>, Contents), VaultError> {
         self.open_here(key).map_err(|trouble| self.named(trouble))
     }
 
@@ -136,10 +147,7 @@ impl Door {
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub(super) fn peek(
-        self: &Arc<Self>,
-        key: &EncryptionKey,
-    ) -> Result<(Box<dyn Backing>, Contents), VaultError> {
+    pub(super) fn peek(self: &Arc<Self>, key: &EncryptionKey) -> Result<(Box<dyn Backing>, Contents), VaultError> {
         let peek = || -> Result<(Box<dyn Backing>, Contents), Trouble> {
             let mut session = self.connect()?;
             self.expect_whole(&mut session)?;

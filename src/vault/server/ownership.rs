@@ -114,8 +114,7 @@ impl Ownership {
         let sql = format!(
             "UPDATE one_api_sidecar_owner SET commits = ? WHERE nr = 1 AND token = ? AND commits = ? AND {condition}"
         );
-        let values =
-            [Value::Int(to), Value::Text(&self.token), Value::Int(self.commits), self.lock.value()];
+        let values = [Value::Int(to), Value::Text(&self.token), Value::Int(self.commits), self.lock.value()];
         Ok(session.execute(&sql, &values)? == 1)
     }
 

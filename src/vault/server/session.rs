@@ -158,12 +158,9 @@ impl Session {
     /// Runs a statement without values that returns nothing.
     pub(super) fn run(&mut self, sql: &str) -> Result<(), Trouble> {
         let sql = sql.to_owned();
-        self.step(async |wire| {
-            match wire {
-                Wire::Postgres(wire) => drop(sqlx::raw_sql(AssertSqlSafe(sql)).execute(wire).await?),
-                Wire::MySql(wire) => drop(sqlx::raw_sql(AssertSqlSafe(sql)).execute(wire).await?),
-            }
-            Ok(())
+        self.step(async |wire| match wire {
+            Wire::Postgres(wire) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(wire).await.map(|_| ()),
+            Wire::MySql(wire) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(wire).await.map(|_| ()),
         })
     }
 

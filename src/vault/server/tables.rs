@@ -6,8 +6,8 @@
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::dialect::{self, PREFIX};
 use super::address::Address;
+use super::dialect::{self, PREFIX};
 use super::rows::{meta, set_meta};
 use super::session::{Row, Session, Trouble, Value};
 use crate::reason::VaultReason;
@@ -51,8 +51,7 @@ impl Ground {
     /// What of a vault is there; the tables themselves are not judged yet.
     pub(super) fn found(&self, session: &mut Session, address: &Address) -> Result<Found, Trouble> {
         let names = dialect::TABLES.map(|name| format!("{PREFIX}{name}"));
-        let missing: Vec<&str> =
-            names.iter().filter(|name| !self.tables.contains(name)).map(String::as_str).collect();
+        let missing: Vec<&str> = names.iter().filter(|name| !self.tables.contains(name)).map(String::as_str).collect();
         if missing.len() == names.len() {
             return Ok(Found::Nothing);
         }
@@ -87,10 +86,7 @@ pub(super) fn make(session: &mut Session, address: &Address, key: &EncryptionKey
     SystemRandom::new().fill(fingerprint_key.as_mut_slice()).map_err(|_| Failure::NoRandomness)?;
     session.run("BEGIN")?;
     seal_meta(session, address, &Seal::with(Some(key)), fingerprint_key.as_slice())?;
-    session.execute(
-        "DELETE FROM one_api_sidecar_owner WHERE nr = 1",
-        &[],
-    )?;
+    session.execute("DELETE FROM one_api_sidecar_owner WHERE nr = 1", &[])?;
     session.execute(
         "INSERT INTO one_api_sidecar_owner (nr, token, epoch, commits, holder, since) VALUES (1, '', 0, 0, '', 0)",
         &[],
