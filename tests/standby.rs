@@ -6,6 +6,7 @@
 
 mod support;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -151,8 +152,8 @@ channels       = [1]
                 let key = database::channel(&database, 1).key;
                 let now = Instant::now();
                 let mut keys = keys.lock().unwrap();
-                if !keys.contains_key(&key) {
-                    keys.insert(key, now);
+                if let Entry::Vacant(new) = keys.entry(key) {
+                    new.insert(now);
                     longest = longest.max(now - last);
                     last = now;
                 }
@@ -380,6 +381,13 @@ on_every_server! {
         let check = scene.hosts[1 - first].bench.run_command(&["vault", "check"]);
         assert_eq!(check.code, Some(1), "{check:?}");
         assert!(check.stderr.contains(&owner), "{check:?}");
+
+        // All run on one host here, whose agent's socket does not answer; on another host that would be well.
+        let health = scene.hosts[1 - first].bench.run_command(&["health"]);
+        assert_eq!(health.code, Some(1), "{health:?}");
+        scene.store.run("UPDATE one_api_sidecar_owner SET holder = 'process 1 on elsewhere'");
+        let health = scene.hosts[1 - first].bench.run_command(&["health"]);
+        assert_eq!(health.code, Some(0), "{health:?}");
 
         let died = Instant::now();
         scene.hosts[first].process.as_mut().unwrap().kill();

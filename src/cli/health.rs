@@ -24,9 +24,11 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Err(exit) => return Ok(exit),
     };
     let problem = block_on(async {
-        let vault = holder::site(&surveyed.vault).await?.local();
+        let site = holder::site(&surveyed.vault).await?;
+        let vault = site.local();
         if !holder::lives(&vault).await {
-            return Ok(Some(AgentReason::NotRunning));
+            // Whoever stands by is well while another host's agent owns the vault.
+            return Ok((!site.is_owned_elsewhere().await).then_some(AgentReason::NotRunning));
         }
         if !options.credentials {
             return Ok(None);

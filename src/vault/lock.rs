@@ -81,7 +81,16 @@ impl Lock {
 
 /// This process, as others are told of it.
 pub(super) fn this_process() -> String {
-    format!("process {} on {}", std::process::id(), rustix::system::uname().nodename().to_string_lossy())
+    format!("process {} on {}", std::process::id(), this_host())
+}
+
+fn this_host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Whether somebody who was named by [`this_process`] is a process of this host.
+pub(super) fn is_of_this_host(holder: &str) -> bool {
+    holder.split_once(" on ").is_none_or(|(_, host)| host == this_host())
 }
 
 fn read_holder(file: &mut File) -> String {

@@ -157,6 +157,11 @@ impl Site {
         }
     }
 
+    /// Whether a process of another host owns the vault.
+    pub async fn is_owned_elsewhere(&self) -> bool {
+        self.file().is_none() && self.holder().await.is_some_and(|holder| !super::lock::is_of_this_host(&holder))
+    }
+
     /// Who owns the vault now, as far as it is known without asking a server: opening one says it.
     pub fn holder_at_hand(&self) -> Option<String> {
         self.file().and_then(Lock::holder)
