@@ -131,7 +131,7 @@ on_every_engine! {
                 let VaultReason::Owned { holder } = refused.0 else { panic!("{refused:?}") };
                 assert!(holder.contains(&format!("process {}", std::process::id())), "{holder}");
             }
-            assert_eq!(second.holder().await.is_some(), true);
+            assert!(second.holder().await.is_some());
             let (reader, contents) = second.peek(Some(&home.key)).await.unwrap();
             assert_eq!(tokens(&contents), ["first"]);
             assert!(reader.commit(write(1, "stolen")).await.is_err());

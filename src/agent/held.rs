@@ -40,10 +40,20 @@ pub struct Held {
 }
 
 impl Held {
+    /// Whether the vault still has the refresh token that was sent as the one to send next.
+    pub fn is_awaited(&self, contents: &Contents) -> bool {
+        let known = contents.records.iter().find(|record| record.id == self.record);
+        known.is_some_and(|record| self.is_awaited_by(record))
+    }
+
+    fn is_awaited_by(&self, record: &Record) -> bool {
+        let current = if self.attempt.candidate { &record.candidate } else { &record.refresh_token };
+        current.as_ref() == Some(&self.sent)
+    }
+
     /// The record with the answer in it; `None` when the record has gone on without it.
     fn redeemed(&self, record: &Record, jitter: f64) -> Option<Record> {
-        let current = if self.attempt.candidate { &record.candidate } else { &record.refresh_token };
-        if current.as_ref() != Some(&self.sent) {
+        if !self.is_awaited_by(record) {
             return None;
         }
         let mut record = record.clone();

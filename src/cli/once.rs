@@ -63,7 +63,7 @@ pub fn refuse_unknown(loaded: &Loaded, name: &str) -> Option<Exit> {
 
 /// A pass of our own; `None` when it was stopped.
 async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow::Result<Option<Status>> {
-    let language = loaded.plan.language;
+    let before = loaded.clone();
     let mut agent = Agent::new(Arc::new(SystemClock), opened, loaded.plan, loaded.path, Mode::Once);
     // A request that has left is awaited here, too.
     Signals::new()?.send_to(agent.reports());
@@ -71,7 +71,7 @@ async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow:
     let (answer, mut made) = oneshot::channel();
     agent.begin(order, answer);
     agent.run().await;
-    run::stopped(&agent.close(), language);
+    run::stopped(&mut agent.close(), &before).await;
     Ok(made.try_recv().ok().and_then(Result::ok))
 }
 

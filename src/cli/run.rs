@@ -10,9 +10,11 @@ use crate::agent::held::{self, Held};
 use crate::agent::{Agent, Ending, Mode, Report};
 use crate::cli::holder::{self, Closed};
 use crate::cli::place::{Loaded, render};
+use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on};
+use crate::config::plan::VaultPlan;
 use crate::messages;
-use crate::reason::{AgentReason, Language};
+use crate::reason::AgentReason;
 use crate::time::SystemClock;
 use crate::vault::{Contents, Vault};
 
@@ -78,7 +80,7 @@ async fn own(
     loop {
         // Whoever is stopped while a server lets it in gives back what it may have got.
         let opened = tokio::select! {
-            () = signals.stop() => return Err(stopped(held, loaded.plan.language)),
+            () = signals.stop() => return Err(stopped(held, &loaded).await),
             opened = holder::open(&loaded, &site) => opened,
         };
         let wait = match opened {
@@ -119,19 +121,29 @@ async fn own(
             Err(Closed::Refused(exit)) => return Err(exit),
         };
         tokio::select! {
-            () = signals.stop() => return Err(stopped(held, loaded.plan.language)),
+            () = signals.stop() => return Err(stopped(held, &loaded).await),
             () = tokio::time::sleep(wait) => {}
         }
     }
 }
 
-/// How a process ends that is not the owner; what it held is lost with it, and that is said.
-pub fn stopped(held: &[Held], language: Language) -> Exit {
+/// How a process ends that is not the owner. What it held is lost with it; if the vault still waits for that, it is
+/// said.
+pub async fn stopped(held: &mut Vec<Held>, loaded: &Loaded) -> Exit {
+    if held.is_empty() {
+        return Exit::Fine;
+    }
+    let VaultPlan { place, encryption_key: source } = &loaded.plan.vault;
+    if let (Ok(site), Ok(key)) = (holder::site(place).await, encryption_key(source.as_ref()).await)
+        && let Ok((_, contents)) = site.peek(key.as_ref()).await
+    {
+        held.retain(|answer| answer.is_awaited(&contents));
+    }
     if held.is_empty() {
         return Exit::Fine;
     }
     let credentials = held.iter().map(|answer| answer.plan.name.to_string()).collect();
-    let message = messages::explain(language, &AgentReason::Abandoned { credentials }.into());
+    let message = messages::explain(loaded.plan.language, &AgentReason::HeldLost { credentials }.into());
     tracing::error!("{} {}", message.what, message.remedy);
     Exit::Failed
 }

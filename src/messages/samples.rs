@@ -198,6 +198,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         CannotListen { address: "127.0.0.1:9170", error: error },
         ListensBeyondLoopback { address: "0.0.0.0:9170" },
         Abandoned { credentials: vec!["a".to_owned(), "b".to_owned()] },
+        HeldLost { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoSuchNotifier { name: "wechta", known: names() },
         NoNotifier,
     ));

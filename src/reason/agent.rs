@@ -69,6 +69,11 @@ pub enum AgentReason {
         /// Those with a request under way.
         credentials: Vec<String>,
     },
+    /// It ends while the vault is another's, with answers in memory that the vault still waits for.
+    HeldLost {
+        /// Whose they are.
+        credentials: Vec<String>,
+    },
     /// A notifier name that is not in the config.
     NoSuchNotifier {
         /// The name.

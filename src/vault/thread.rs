@@ -100,8 +100,13 @@ impl VaultHandle {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
                 Err(error) => Err(error),
             };
-            if let Err(error) = committed {
-                tracing::error!(%error, "the vault did not take a note");
+            match committed {
+                Ok(()) => {}
+                // Its new owner knows better.
+                Err(error @ VaultError(VaultReason::Displaced { .. })) => {
+                    tracing::debug!(%error, "the vault did not take a note");
+                }
+                Err(error) => tracing::error!(%error, "the vault did not take a note"),
             }
         });
     }

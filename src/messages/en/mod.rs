@@ -209,6 +209,14 @@ fn agent(reason: &AgentReason) -> Message {
             ),
             "Start the agent again: it asks once more. If that is refused, authorize these credentials again.",
         ),
+        AgentReason::HeldLost { credentials } => Message::new(
+            format!(
+                "Stopped while another host owns the vault: the answers for {} that could not be saved are lost, and \
+                 with them their new refresh tokens.",
+                list(credentials)
+            ),
+            "The vault's owner asks once more. If that is refused, authorize these credentials again.",
+        ),
         AgentReason::NoSuchNotifier { name, known } => Message::new(
             format!("There is no notifier named `{name}` in the config."),
             format!("There are: {}. A notifier without a `name` goes by its `type`.", list(known)),

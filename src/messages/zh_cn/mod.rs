@@ -203,6 +203,13 @@ fn agent(reason: &AgentReason) -> Message {
             ),
             "请重新启动代理，它会再问一次；若被拒绝，请重新授权这些凭据。",
         ),
+        AgentReason::HeldLost { credentials } => Message::new(
+            format!(
+                "停止时保管库属于另一台主机：以下凭据未能保存的应答已丢失，其中的新刷新令牌也随之丢失：{}。",
+                list(credentials)
+            ),
+            "保管库的拥有者会再问一次；若被拒绝，请重新授权这些凭据。",
+        ),
         AgentReason::NoSuchNotifier { name, known } => Message::new(
             format!("配置中没有名为 `{name}` 的通知方式。"),
             format!("现有：{}。没有写 `name` 的通知方式以其 `type` 为名。", list(known)),
