@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::config::plan::VaultPlace;
 use crate::finding::Finding;
-use crate::reason::{Reason, VaultReason};
+use crate::reason::Reason;
+#[cfg(feature = "servers")]
+use crate::reason::VaultReason;
 use crate::secrets;
 use crate::vault::lock::Lock;
 use crate::vault::seal::EncryptionKey;
