@@ -200,11 +200,6 @@ fn what_cannot_work_is_said_before_anybody_is_troubled() {
     );
     let misspelt = stage.bench.run_command(&["login", "acmee"]);
     assert!(misspelt.code == Some(2) && misspelt.stderr.contains("`acme`"), "{misspelt:?}");
-    // While an agent runs, the vault is its own: it says so, and nothing is obtained that could not be kept.
-    let agent = stage.bench.start();
-    let held = stage.bench.run_command(&["login", "acme"]);
-    assert!(held.code == Some(1) && held.stderr.contains(&format!("process {}", agent.id())), "{held:?}");
-    agent.stop();
     let none = Stage::new(&credential(&endpoint, "grant_type = \"client_credentials\""));
     let none = none.bench.run_command(&["login", "acme"]);
     assert!(none.code == Some(2) && none.stderr.contains("needs no login"), "{none:?}");

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent::obtained::Obtained;
 use crate::agent::{Agent, Mode, Report};
 use crate::config::plan::CredentialPlan;
 use crate::credential::record::RecordId;
@@ -45,7 +46,8 @@ pub struct Handover {
     pub give_back: bool,
 }
 
-type Answer<T> = oneshot::Sender<T>;
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<T>;
 
 /// A question to the loop, and where its answer goes. A dropped answer means that the agent is ending.
 pub enum Request {
@@ -59,6 +61,8 @@ pub enum Request {
     Retry(Retry, Answer<Result<Status, Reason>>),
     /// Take this channel over, or give it back; answered when that is done, or cannot be.
     Handover(Handover, Answer<Result<Status, Reason>>),
+    /// Take this refresh token, which a person obtained; answered when it is durable.
+    Seed(Obtained, Answer<Result<Status, Reason>>),
 }
 
 /// The way to ask; cheap to clone. Answers `None` when the agent is ending.
@@ -79,6 +83,11 @@ impl Line {
     /// Takes a channel over or gives it back.
     pub async fn hand_over(&self, order: Handover) -> Option<Result<Status, Reason>> {
         self.ask(|answer| Request::Handover(order, answer)).await
+    }
+
+    /// Hands over what a person obtained, and waits until it is durable.
+    pub async fn seed(&self, order: Obtained) -> Option<Result<Status, Reason>> {
+        self.ask(|answer| Request::Seed(order, answer)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
@@ -237,7 +246,8 @@ impl Agent {
             Request::Pulse(answer) => drop(answer.send(self.pulse())),
             Request::Status(answer) => drop(answer.send(self.status())),
             // Nothing new starts: the answer is dropped, and whoever asks may soon have the lock.
-            Request::Once(..) | Request::Retry(..) | Request::Handover(..) if self.stopping => {}
+            Request::Once(..) | Request::Retry(..) | Request::Handover(..) | Request::Seed(..) if self.stopping => {}
+            Request::Seed(order, answer) => self.take_obtained((order, answer)),
             Request::Handover(order, answer) => self.hand_over(&order, answer),
             Request::Once(order, answer) => self.begin(order, answer),
             Request::Retry(order, answer) => drop(answer.send(self.retry(&order.name))),
@@ -261,7 +271,7 @@ impl Agent {
         Ok(self.status().of(&[name.to_owned()]))
     }
 
-    fn no_such(&self, name: &str) -> Reason {
+    pub(super) fn no_such(&self, name: &str) -> Reason {
         let known = self.plan.credentials.iter().map(|credential| &*credential.name);
         AgentReason::NoSuchCredential { name: name.to_owned(), nearest: nearest(name, known) }.into()
     }
@@ -275,7 +285,7 @@ impl Agent {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let now = self.now();
         let config = ConfigStatus {
             path: self.config.display().to_string(),

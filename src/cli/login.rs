@@ -16,8 +16,8 @@ use url::Url;
 
 use crate::agent::refresh;
 use crate::cli::place::{complain, complain_of};
-use crate::cli::taker::Taker;
-use crate::cli::{ConfigPlace, Exit, block_on, print};
+use crate::cli::taker::Takers;
+use crate::cli::{ConfigPlace, Exit, block_on, taker};
 use crate::config::plan::{CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method, host};
 use crate::credential::record::{Answer, Outcome};
 use crate::messages::{self, LoginWords, Words};
@@ -70,24 +70,21 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
     }
     let words = messages::words(loaded.plan.language);
     block_on(async {
-        let taker = match Taker::find(&loaded).await {
-            Ok(taker) => taker,
+        let takers = match Takers::find(&loaded).await {
+            Ok(takers) => takers,
             Err(exit) => return Ok(exit),
         };
-        let done = async {
-            let session = Session::open(&plan, words).await?;
-            let seed = session.log_in(options).await?;
-            taker.hand_over(&plan, seed).await
-        };
-        match done.await {
-            Ok(()) => {
-                print(&format!("{}\n", words.login.done.replace("{credential}", &plan.name)))?;
-                Ok(Exit::Fine)
-            }
+        let logged_in = async { Session::open(&plan, words).await?.log_in(options).await };
+        let seed = match logged_in.await {
+            Ok(seed) => seed,
             Err(reason) => {
                 complain_of(&reason, &plan.name);
-                Ok(Exit::Failed)
+                return Ok(Exit::Failed);
             }
+        };
+        match takers.give_only_copy(&plan, &seed).await {
+            Ok(taker) => taker::tell(&loaded, &plan, taker, "").await,
+            Err(exit) => Ok(exit),
         }
     })?
 }

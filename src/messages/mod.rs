@@ -176,8 +176,12 @@ pub struct LoginWords {
     pub waiting: &'static str,
     /// What the browser shows at the end.
     pub close_the_page: &'static str,
-    /// The refresh token is in the vault; field credential.
+    /// The refresh token is in the vault, and nobody runs who uses it; field credential.
     pub done: &'static str,
+    /// The refresh token is in the vault, and the agent uses it now; field credential.
+    pub at_work: &'static str,
+    /// Nobody takes the refresh token yet; field time.
+    pub held: &'static str,
     /// The refresh token would go into the vault; fields file, format, credential.
     pub would_import: &'static str,
     /// How to do it.

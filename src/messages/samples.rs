@@ -109,6 +109,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         FileUnreadable { path: "auth.json", error: error },
         UnknownFormat { known: names() },
         NothingThere { field: "refresh_token", pointer: "/a/b" },
+        SeenBefore,
+        NotKept,
         OtherClient { wanted: "app", found: "other" },
     ));
     reasons.extend(samples!(VaultReason:
@@ -180,7 +182,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
         RestartNeeded { section: "[vault]" },
-        Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
         Silent { holder: "process 7 on host" },

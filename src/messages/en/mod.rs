@@ -77,6 +77,8 @@ pub(super) const WORDS: Words = Words {
         waiting: "Waiting, for {time} at most …",
         close_the_page: "Done. You may close this page.",
         done: "{credential}: the refresh token is in the vault; the next start of the agent, or `once`, uses it.",
+        at_work: "{credential}: the refresh token is in the vault, and the agent uses it now.",
+        held: "This command holds the refresh token, and hands it over as soon as it can, for {time} at most. Ctrl+C gives it up.",
         would_import: "{file} ({format}) holds a refresh token; it would go into the vault for the credential {credential}.",
         say_yes: "Nothing was changed. Say it again with --yes to do it.",
         add_first: "The config has no credential for it yet. Add one, with channels of yours, then import again:",
@@ -155,10 +157,6 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
             "Restart the sidecar when it suits you; with compose: `docker compose restart`.",
-        ),
-        AgentReason::Running { holder } => Message::new(
-            format!("An agent is running already: {holder}."),
-            "Let it do the work and watch it with `one-api-sidecar status`, or stop it first.",
         ),
         AgentReason::NoSuchCredential { name, nearest } => Message::new(
             format!("There is no credential named `{name}` in the config."),
