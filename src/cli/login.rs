@@ -18,7 +18,7 @@ use crate::agent::refresh;
 use crate::cli::place::{complain, complain_of};
 use crate::cli::taker::Takers;
 use crate::cli::{ConfigPlace, Exit, block_on, taker};
-use crate::config::plan::{CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method, host};
+use crate::config::plan::{CredentialPlan, Grant, LoginPlan, Method, host};
 use crate::credential::record::{Answer, Outcome};
 use crate::messages::{self, LoginWords, Words};
 use crate::oauth::client::{self, Failure};
@@ -168,8 +168,7 @@ impl<'a> Session<'a> {
     /// RFC 8628: shows the code, then asks until the person is done.
     async fn by_device(&self, url: Url) -> Result<Answer, Reason> {
         let asked = host(&url);
-        // The client proves itself as it does at the token endpoint (§3.1); the parameters are a form, always.
-        let endpoint = Endpoint { url, method: Method::Post, encoding: Encoding::Form, ..self.plan.endpoint.clone() };
+        let endpoint = device::endpoint(&self.plan.endpoint, url);
         let scope: Vec<_> = endpoint.scope.as_deref().map(|scope| ("scope", scope)).into_iter().collect();
         let request = request::token_request(&endpoint, &scope, &self.values).map_err(not_made)?;
         let authorization = Authorization::read(&self.fetch(request).await?, &asked)?;
