@@ -237,13 +237,19 @@ fn random<const N: usize>() -> Result<[u8; N], Reason> {
     Ok(bytes)
 }
 
-/// For a telephone's camera, where standard error is a terminal. Light on dark, as terminals mostly are.
+/// For a telephone's camera, where standard error is a terminal. What is drawn is the light part, in white on black
+/// whatever the terminal's own colours are: many cameras do not read a code the other way round. Where `NO_COLOR` asks
+/// for none, the terminal is taken to be light on dark, as most are.
 fn show_as_qr_code(url: &Url) {
     if !std::io::stderr().is_terminal() {
         return;
     }
-    if let Ok(code) = QrCode::new(url.as_str()) {
-        let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-        eprintln!("{drawn}\n");
+    let Ok(code) = QrCode::new(url.as_str()) else { return };
+    let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (on, off) = if coloured { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
+    for line in drawn.lines() {
+        eprintln!("{on}{line}{off}");
     }
+    eprintln!();
 }
