@@ -113,6 +113,8 @@ pub(super) struct Passes(Vec<Pass>);
 
 struct Pass {
     names: Vec<String>,
+    /// Whether what is not due is refreshed too.
+    force: bool,
     /// Credentials that had a request, or tried to, since it began.
     tried: BTreeSet<RecordId>,
     /// Credentials that have not settled yet; `None` until every seed is read, for seeds make records.
@@ -137,6 +139,12 @@ impl Passes {
         self.0.iter().any(|pass| pass.names(&plan.name) && !pass.tried.contains(&id))
     }
 
+    /// Whether one of them forces this credential, which has its record only now: it was renamed.
+    pub(super) fn force(&self, id: RecordId, plan: &CredentialPlan) -> bool {
+        let forces = |pass: &Pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id);
+        self.0.iter().any(|pass| pass.left.is_none() && forces(pass))
+    }
+
     /// A request of this credential is about to leave.
     pub(super) fn note_try(&mut self, id: RecordId) {
         for pass in &mut self.0 {
@@ -159,7 +167,7 @@ impl Agent {
             return;
         }
         let Once { names, force } = order;
-        let pass = Pass { names, tried: BTreeSet::new(), left: None, answer };
+        let pass = Pass { names, force, tried: BTreeSet::new(), left: None, answer };
         let mut named = Vec::new();
         for (id, active) in self.active.iter_mut().filter(|(_, active)| pass.names(&active.plan.name)) {
             // What is under way brings what is asked for.
@@ -193,7 +201,8 @@ impl Agent {
         };
         tracing::info!(%credential, %gateway, channel, give_back, "asked to hand a channel over");
         self.shared.vault.commit_soon(notes);
-        self.passes.0.push(Pass { names: vec![credential], tried: [record].into(), left: None, answer });
+        let (names, tried) = (vec![credential], [record].into());
+        self.passes.0.push(Pass { names, force: false, tried, left: None, answer });
     }
 
     /// Answers the passes that are over.

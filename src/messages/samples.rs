@@ -127,6 +127,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Gone { path: path },
         ReadOnly { path: path },
         OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
+        Filesystem { path: path, name: "nfs" },
         Fleeting { path: path, filesystem: "overlay" },
         Unconfirmed { path: path },
     ));
@@ -159,6 +160,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         DisabledByHand,
         Flapping,
         DisabledForOtherReason { words: "quota exceeded" },
+        AbilitiesOff,
         MultiKey,
         SelfRefreshing,
         KeyIgnored { kind: 1 },

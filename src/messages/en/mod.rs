@@ -59,9 +59,11 @@ pub(super) const WORDS: Words = Words {
     vault: VaultWords {
         sound: "sound",
         sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
+        has_key: "`encryption_key` seals it, at the latest when the agent starts: without that key nobody can read the tokens in it, not in a backup either.",
         plain: "It is not sealed: whoever can read the file, or a backup of it, has the tokens. \
                 `encryption_key` in `[vault]` seals it.",
         holds: "It holds {records} records, {channels} adopted channels, {fingerprints} fingerprints, {events} events.",
+        beside: "It was read beside its owner, {}, which goes on with it.",
         behind: "It is an older state of itself (restored from a backup?): refresh tokens in it may be spent.",
         orphaned: "The record `{}` has no credential in the config; it is kept, and used again when the credential is back.",
         rekeyed: "The vault is sealed with the new key. Put {} into `encryption_key` in `[vault]` before the next start.",

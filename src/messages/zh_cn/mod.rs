@@ -59,8 +59,10 @@ pub(super) const WORDS: Words = Words {
     vault: VaultWords {
         sound: "完好",
         sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
+        has_key: "由 `encryption_key` 加密（最迟在代理启动时）：没有这个密钥，谁也读不出其中的令牌，备份里的也一样。",
         plain: "未加密：能读取该文件或其备份的人就能拿到令牌。在 `[vault]` 中设置 `encryption_key` 即可加密。",
         holds: "其中有 {records} 条凭据记录、{channels} 个已接管的渠道、{fingerprints} 个指纹、{events} 条事件。",
+        beside: "读取时它正由 {} 使用，互不影响。",
         behind: "它回到了较早的状态（是从备份恢复的吗？），其中的刷新令牌可能已被用过。",
         orphaned: "记录 `{}` 在配置中没有对应的凭据；记录会保留，凭据回来后继续使用。",
         rekeyed: "保管库已用新密钥加密。请在下次启动之前把 {} 填入 `[vault]` 的 `encryption_key`。",
