@@ -71,11 +71,44 @@ impl Timestamp {
 
     /// The hour and minute in the machine's time zone, "14:05", with the date before it when it is not today's.
     pub fn local_short(self, now: Self) -> String {
+        LocalClock::new(now).short(self)
+    }
+}
+
+/// The time of day as people near this machine have it. The zone is looked up once.
+pub struct LocalClock {
+    zone: jiff::tz::TimeZone,
+    today: jiff::civil::Date,
+    now: Timestamp,
+}
+
+impl LocalClock {
+    /// The machine's time zone, on the day of `now`.
+    pub fn new(now: Timestamp) -> Self {
         let zone = jiff::tz::TimeZone::system();
-        let here = self.moment().to_zoned(zone.clone());
-        let today = now.moment().to_zoned(zone).date();
-        let format = if here.date() == today { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        here.strftime(format).to_string()
+        let today = now.moment().to_zoned(zone.clone()).date();
+        Self { zone, today, now }
+    }
+
+    /// "14:05", with the date before it when it is not today's.
+    pub fn short(&self, at: Timestamp) -> String {
+        self.format(at, "%H:%M")
+    }
+
+    /// "14:05:10", with the date before it when it is not today's.
+    pub fn exact(&self, at: Timestamp) -> String {
+        self.format(at, "%H:%M:%S")
+    }
+
+    /// The zone as its distance from UTC now: "UTC+08:00".
+    pub fn zone(&self) -> String {
+        self.now.moment().to_zoned(self.zone.clone()).strftime("UTC%:z").to_string()
+    }
+
+    fn format(&self, at: Timestamp, time: &str) -> String {
+        let here = at.moment().to_zoned(self.zone.clone());
+        let date = if here.date() == self.today { "" } else { "%Y-%m-%d " };
+        here.strftime(&format!("{date}{time}")).to_string()
     }
 }
 

@@ -29,6 +29,8 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
         "Test: messages arrive",
         "Nothing has to be done. This is what `one-api-sidecar notify test` sends; real messages say what to do.",
     ],
+    happened,
+    sidecar: "the sidecar",
     cause: "Cause: ",
     remedy: "Do: ",
 };
@@ -70,6 +72,31 @@ fn title(headline: &Headline<'_>) -> String {
         Topic::Reenabled => format!("For your information: {who} is enabled again"),
         Topic::Refreshed => format!("For your information: {who} was refreshed"),
         Topic::Started => "For your information: the sidecar has started".into(),
+    }
+}
+
+fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
+    match topic {
+        Topic::Halted => format!("{who} is halted"),
+        Topic::Uncertain => format!("an answer for {who} was lost"),
+        Topic::Expiring => format!("refreshing {who} goes on failing, and its key dies soon"),
+        Topic::Expired => format!("the key of {who} died"),
+        Topic::Failing => format!("refreshing {who} fails"),
+        Topic::Undelivered => format!("the key for {who} could not be delivered"),
+        Topic::ForeignKey => format!("somebody else changed the key of {who}"),
+        Topic::ChannelMissing => format!("{who} is not in the gateway"),
+        Topic::Flapping => format!("the gateway keeps disabling {who}"),
+        Topic::VaultTrouble => "the vault could not be written".into(),
+        Topic::ConfigRejected => "an edit of the config was not taken".into(),
+        Topic::UnusedDatabase => "no gateway seems to use the database".into(),
+        Topic::NotifierTrouble => format!("{who} did not take a message"),
+        Topic::Recovered => match lasted {
+            Some(length) => format!("{who} works again, after {length}"),
+            None => format!("{who} works again"),
+        },
+        Topic::Reenabled => format!("{who} was enabled again"),
+        Topic::Refreshed => format!("{who} was refreshed"),
+        Topic::Started => "the sidecar started".into(),
     }
 }
 
