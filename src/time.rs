@@ -71,7 +71,11 @@ impl Timestamp {
 
     /// The hour and minute in the machine's time zone, "14:05", with the date before it when it is not today's.
     pub fn local_short(self, now: Self) -> String {
-        LocalClock::new(now).short(self)
+        let zone = jiff::tz::TimeZone::system();
+        let here = self.moment().to_zoned(zone.clone());
+        let today = now.moment().to_zoned(zone).date();
+        let format = if here.date() == today { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+        here.strftime(format).to_string()
     }
 }
 
@@ -90,12 +94,12 @@ impl LocalClock {
         Self { zone, today, now }
     }
 
-    /// "14:05", with the date before it when it is not today's.
+    /// "14:05"; of another day "12-30 14:05", of another year "2025-12-30 14:05".
     pub fn short(&self, at: Timestamp) -> String {
         self.format(at, "%H:%M")
     }
 
-    /// "14:05:10", with the date before it when it is not today's.
+    /// The same with seconds.
     pub fn exact(&self, at: Timestamp) -> String {
         self.format(at, "%H:%M:%S")
     }
@@ -107,7 +111,11 @@ impl LocalClock {
 
     fn format(&self, at: Timestamp, time: &str) -> String {
         let here = at.moment().to_zoned(self.zone.clone());
-        let date = if here.date() == self.today { "" } else { "%Y-%m-%d " };
+        let date = match here.date() {
+            date if date == self.today => "",
+            date if date.year() == self.today.year() => "%m-%d ",
+            _ => "%Y-%m-%d ",
+        };
         here.strftime(&format!("{date}{time}")).to_string()
     }
 }
@@ -240,6 +248,17 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339("2026-01-02T11:04:05+08:00"), Some(moment));
         assert_eq!(Timestamp::parse_http_date("Fri, 02 Jan 2026 03:04:05 GMT"), Some(moment));
         assert_eq!(Timestamp::parse_rfc3339("tomorrow"), None);
+    }
+
+    #[test]
+    fn the_clock_says_no_more_of_the_date_than_is_needed() {
+        let now = Timestamp::parse_rfc3339("2026-03-02T12:00:00Z").unwrap();
+        let clock = LocalClock::new(now);
+        let lengths = [Duration::ZERO, Duration::from_secs(3 * 86_400), Duration::from_secs(200 * 86_400)];
+        let lengths = lengths.map(|age| clock.short(now - age).len());
+        assert_eq!(lengths, ["14:05", "12-30 14:05", "2025-12-30 14:05"].map(str::len));
+        assert_eq!(clock.exact(now).len(), "14:05:10".len());
+        assert_eq!(clock.zone().len(), "UTC+08:00".len());
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub struct PageWords {
     pub failures: fn(u32) -> String,
     /// Pattern for a channel's address.
     pub channel: &'static str,
+    /// A channel and its state.
+    pub channel_is: fn(&str, &str) -> String,
     /// How many channels there are.
     pub channels: fn(usize) -> String,
     /// A credential without a channel that was seen.

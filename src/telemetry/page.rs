@@ -37,8 +37,8 @@ const EVENTS_AT_ONCE: usize = 8;
 const MATTERS: usize = 20;
 /// Credentials that are listed, what needs attention first: a browser is no place for ten thousand rows.
 const ROWS: usize = 2000;
-/// Up to so many credentials show their details from the start.
-const OPEN_UP_TO: usize = 5;
+/// From so many rows on each takes one line.
+const MANY_ROWS: usize = 12;
 
 /// What goes with the page: the browser may use this style and this script and ask this server, and nothing else
 /// (<https://www.w3.org/TR/CSP3/>); nobody may frame it, guess its type, or learn where its reader comes from.
@@ -171,7 +171,7 @@ pub fn render(status: &Status) -> askama::Result<String> {
         empty_hint: w.empty_hint.replace("{}", &status.agent.config.path),
         matters,
         unlisted,
-        open: rows.len() <= OPEN_UP_TO,
+        dense: rows.len() >= MANY_ROWS,
         rows,
         left_out,
         latest,
@@ -197,23 +197,32 @@ fn subline(status: &Status, words: &Words) -> String {
     }
     let channels = status.credentials.iter().map(|credential| credential.channels.len()).sum();
     let count = (words.page.count)(status.credentials.len(), channels);
-    let next = status.credentials.iter().filter_map(|credential| Some((credential.refresh_at?, &credential.name))).min();
+    let next =
+        status.credentials.iter().filter_map(|credential| Some((credential.refresh_at?, &credential.name))).min();
     match next {
         Some((at, name)) => format!("{count} · {}", (words.page.next)(&distance(words, at, status.time), name)),
         None => count,
     }
 }
 
-/// How far a moment is from now, as exactly as it matters: seconds only in the last minute.
+/// How far a moment is from now, as exactly as it matters.
 fn distance(words: &Words, at: Timestamp, now: Timestamp) -> String {
-    let length = at.since(now).max(now.since(at));
-    let coarse = match length.as_secs() {
-        seconds @ 0..60 => seconds,
-        seconds @ 60..86_400 => seconds - seconds % 60,
-        seconds => seconds - seconds % 3600,
-    };
-    let coarse = Duration::from_secs(coarse);
-    words.from_now(if at >= now { now + coarse } else { now - coarse }, now)
+    if at > now { words.from_now(now + coarse(at.since(now)), now) } else { ago(words, at, now) }
+}
+
+/// How long ago something was, as exactly as it matters.
+fn ago(words: &Words, at: Timestamp, now: Timestamp) -> String {
+    words.since(now - coarse(now.since(at)), now)
+}
+
+/// Seconds count in the last minute, minutes on the last day.
+fn coarse(length: Duration) -> Duration {
+    let seconds = length.as_secs();
+    Duration::from_secs(match seconds {
+        0..60 => seconds,
+        60..86_400 => seconds - seconds % 60,
+        86_400.. => seconds - seconds % 3600,
+    })
 }
 
 /// A text and what it ends with, apart.
@@ -268,7 +277,7 @@ struct Page<'a> {
     matters: Vec<Matter<'a>>,
     unlisted: usize,
     rows: Vec<Row<'a>>,
-    open: bool,
+    dense: bool,
     left_out: usize,
     latest: &'a [EventStatus],
     earlier: &'a [EventStatus],
@@ -313,7 +322,7 @@ impl Page<'_> {
     }
 
     fn ago(&self, at: &Timestamp) -> String {
-        distance(self.words, (*at).min(self.status.time), self.status.time)
+        ago(self.words, *at, self.status.time)
     }
 
     /// Since when something is as it is.
@@ -331,10 +340,12 @@ impl Page<'_> {
     }
 
     fn event(&self, event: &EventStatus) -> Safe<String> {
-        let mut text = event.text.chars();
-        let text: String = text.next().into_iter().flat_map(char::to_uppercase).chain(text).collect();
         let cause = event.cause.as_ref().map(|cause| format!("<i>{}</i>", self.prose(cause).0)).unwrap_or_default();
-        Safe(format!("<li><small>{}</small><div>{}{cause}</div></li>\n", self.clock.short(&event.at).0, escaped(&text)))
+        Safe(format!(
+            "<li><small>{}</small><div>{}{cause}</div></li>\n",
+            self.clock.short(&event.at).0,
+            escaped(&event.text)
+        ))
     }
 
     fn notifier(&self, notifier: &NotifierStatus) -> &'static str {

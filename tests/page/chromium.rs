@@ -61,12 +61,13 @@ impl Browser {
         let profile = tempfile::tempdir().unwrap();
         // It reads orders from descriptor 3 and answers on 4.
         let mut process = Command::new("sh")
-            .args(["-c", r#"exec chromium "$@" 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1"#, "chromium"])
+            .args(["-c", r#"exec chromium "$@" 3<&0 4>&1 0</dev/null 1>/dev/null"#, "chromium"])
             .args(FLAGS)
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .env("TZ", "Asia/Shanghai")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
@@ -123,6 +124,7 @@ impl Browser {
             "width": screen.width, "height": screen.height, "deviceScaleFactor": scale, "mobile": screen.phone,
         });
         self.order("Emulation.setDeviceMetricsOverride", &metrics);
+        self.order("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let scheme = json!({ "name": "prefers-color-scheme", "value": if screen.dark { "dark" } else { "light" } });
         self.order("Emulation.setEmulatedMedia", &json!({ "features": [scheme] }));
     }
@@ -165,15 +167,15 @@ impl Browser {
         assert_eq!(self.evaluate(&promise), json!(true), "{expression}");
     }
 
-    /// What the page looks like, as a PNG: what is seen of it, or the whole of it.
-    pub fn picture(&mut self, whole: bool) -> Vec<u8> {
-        let how = json!({ "format": "png", "captureBeyondViewport": whole });
-        let mut how = how;
-        if whole {
-            let size = self.order("Page.getLayoutMetrics", &json!({}))["cssContentSize"].clone();
-            how["clip"] = json!({ "x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1 });
-        }
-        let picture = self.order("Page.captureScreenshot", &how);
+    /// How high the page is.
+    pub fn height(&mut self) -> u32 {
+        let size = self.order("Page.getLayoutMetrics", &json!({}))["cssContentSize"]["height"].as_f64();
+        size.unwrap_or_default().ceil() as u32
+    }
+
+    /// What is seen of the page, as a PNG.
+    pub fn picture(&mut self) -> Vec<u8> {
+        let picture = self.order("Page.captureScreenshot", &json!({ "format": "png" }));
         STANDARD.decode(picture["data"].as_str().unwrap()).unwrap()
     }
 

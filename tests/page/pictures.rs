@@ -27,7 +27,11 @@ fn take(browser: &mut Browser, status: &Status, name: &str, screen: Screen, whol
     std::fs::write(file.path(), render(status).unwrap()).unwrap();
     browser.screen(screen);
     browser.open(&format!("file://{}", file.path().display()));
-    let picture = browser.picture(whole);
+    if whole {
+        let height = browser.height();
+        browser.screen(Screen { height, ..screen });
+    }
+    let picture = browser.picture();
     std::fs::create_dir_all(folder()).unwrap();
     std::fs::write(folder().join(name), picture).unwrap();
 }

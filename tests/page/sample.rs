@@ -143,8 +143,10 @@ pub fn well(language: Language) -> Status {
         refused: 0,
         at: Some(now() - minutes(3)),
     };
-    let event =
-        |age: u64, name: &str| Event { credential: Some(name.into()), ..Event::new(now() - minutes(age), Topic::Refreshed) };
+    let event = |age: u64, name: &str| Event {
+        credential: Some(name.into()),
+        ..Event::new(now() - minutes(age), Topic::Refreshed)
+    };
     let events = [
         event(5, "baidu"),
         event(22, "openai"),

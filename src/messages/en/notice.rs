@@ -30,7 +30,7 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
         "Nothing has to be done. This is what `one-api-sidecar notify test` sends; real messages say what to do.",
     ],
     happened,
-    sidecar: "the sidecar",
+    sidecar: "The sidecar",
     cause: "Cause: ",
     remedy: "Do: ",
 };
@@ -78,17 +78,17 @@ fn title(headline: &Headline<'_>) -> String {
 fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
     match topic {
         Topic::Halted => format!("{who} is halted"),
-        Topic::Uncertain => format!("an answer for {who} was lost"),
-        Topic::Expiring => format!("refreshing {who} goes on failing, and its key dies soon"),
-        Topic::Expired => format!("the key of {who} died"),
-        Topic::Failing => format!("refreshing {who} fails"),
-        Topic::Undelivered => format!("the key for {who} could not be delivered"),
-        Topic::ForeignKey => format!("somebody else changed the key of {who}"),
+        Topic::Uncertain => format!("An answer for {who} was lost"),
+        Topic::Expiring => format!("Refreshing {who} goes on failing, and its key dies soon"),
+        Topic::Expired => format!("The key of {who} died"),
+        Topic::Failing => format!("Refreshing {who} fails"),
+        Topic::Undelivered => format!("The key for {who} could not be delivered"),
+        Topic::ForeignKey => format!("Somebody else changed the key of {who}"),
         Topic::ChannelMissing => format!("{who} is not in the gateway"),
-        Topic::Flapping => format!("the gateway keeps disabling {who}"),
-        Topic::VaultTrouble => "the vault could not be written".into(),
-        Topic::ConfigRejected => "an edit of the config was not taken".into(),
-        Topic::UnusedDatabase => "no gateway seems to use the database".into(),
+        Topic::Flapping => format!("The gateway keeps disabling {who}"),
+        Topic::VaultTrouble => "The vault could not be written".into(),
+        Topic::ConfigRejected => "An edit of the config was not taken".into(),
+        Topic::UnusedDatabase => "No gateway seems to use the database".into(),
         Topic::NotifierTrouble => format!("{who} did not take a message"),
         Topic::Recovered => match lasted {
             Some(length) => format!("{who} works again, after {length}"),
@@ -96,7 +96,7 @@ fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
         },
         Topic::Reenabled => format!("{who} was enabled again"),
         Topic::Refreshed => format!("{who} was refreshed"),
-        Topic::Started => "the sidecar started".into(),
+        Topic::Started => "The sidecar started".into(),
     }
 }
 

@@ -41,6 +41,7 @@ pub(super) const WORDS: PageWords = PageWords {
     refreshed_at: "last refreshed",
     failures: |count| if count == 1 { "1 failure".into() } else { format!("{count} failures in a row") },
     channel: "channel {}",
+    channel_is: |channel, state| format!("{channel}: {state}"),
     channels: count_channels,
     no_channels: "no channel",
     lived: "the key's life so far",

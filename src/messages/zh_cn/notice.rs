@@ -71,7 +71,7 @@ fn title(headline: &Headline<'_>) -> String {
 }
 
 fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
-    match topic {
+    let text = match topic {
         Topic::Halted => format!("{who} 已停止刷新"),
         Topic::Uncertain => format!("{who} 的一次应答丢失"),
         Topic::Expiring => format!("{who} 持续刷新失败，密钥即将失效"),
@@ -92,7 +92,9 @@ fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
         Topic::Reenabled => format!("{who} 已重新启用"),
         Topic::Refreshed => format!("{who} 已刷新"),
         Topic::Started => "sidecar 已启动".into(),
-    }
+    };
+    // No space after a full-width bracket.
+    text.replace("） ", "）")
 }
 
 fn who(headline: &Headline<'_>) -> String {

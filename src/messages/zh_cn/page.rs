@@ -38,6 +38,7 @@ pub(super) const WORDS: PageWords = PageWords {
     refreshed_at: "上次刷新成功",
     failures: |count| format!("连续失败 {count} 次"),
     channel: "渠道 {}",
+    channel_is: |channel, state| format!("{channel}：{state}"),
     channels: |count| format!("{count} 个渠道"),
     no_channels: "没有渠道",
     lived: "密钥已用的寿命",

@@ -11,6 +11,8 @@ pub(super) struct Row<'a> {
     pub credential: &'a CredentialStatus,
     /// How well the worst of it is.
     pub mood: Mood,
+    /// How well the credential itself is.
+    pub own: Mood,
     /// Its state.
     pub word: &'static str,
     /// Its channels, in a few words.
@@ -70,12 +72,15 @@ pub(super) fn rows<'a>(status: &'a Status, words: &'static Words) -> Vec<Row<'a>
 fn row<'a>(credential: &'a CredentialStatus, words: &'static Words, now: Timestamp) -> Row<'a> {
     let w = &words.page;
     let own = Mood::of_credential(credential.state);
-    let mood = credential.channels.iter().map(Mood::of_channel).filter(|mood| *mood <= Mood::Watch).fold(own, Mood::min);
+    let mood =
+        credential.channels.iter().map(Mood::of_channel).filter(|mood| *mood <= Mood::Watch).fold(own, Mood::min);
     let troubled = credential.channels.iter().find(|channel| Mood::of_channel(channel) <= Mood::Watch);
     let channels = match (troubled, credential.channels.as_slice()) {
-        (Some(channel), _) => format!("{}: {}", channel_name(w, channel), channel_word(words, channel.state)),
+        (Some(channel), _) => (w.channel_is)(&channel_name(w, channel), channel_word(words, channel.state)),
         (None, []) => w.no_channels.to_owned(),
-        (None, [only]) => full_channel_name(w, only),
+        (None, few @ [_] | few @ [_, _]) => {
+            few.iter().map(|channel| full_channel_name(w, channel)).collect::<Vec<_>>().join(", ")
+        }
         (None, many) => (w.channels)(many.len()),
     };
     let refresh = match credential.refresh_at {
@@ -103,5 +108,5 @@ fn row<'a>(credential: &'a CredentialStatus, words: &'static Words, now: Timesta
     let failures = if credential.failures > 0 { (w.failures)(credential.failures) } else { String::new() };
     let word = credential_word(words, credential.state);
     let bar = Bar::of(credential, now);
-    Row { credential, mood, word, channels, bar, refresh, expires, failures, moments, what, remedy }
+    Row { credential, mood, own, word, channels, bar, refresh, expires, failures, moments, what, remedy }
 }

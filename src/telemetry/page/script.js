@@ -13,10 +13,15 @@
   // The agent's times are in the zone of its machine, a reader's in theirs.
   const offset = -new Date().getTimezoneOffset();
   const zone = `UTC${offset < 0 ? '-' : '+'}${two(Math.trunc(Math.abs(offset) / 60))}:${two(Math.abs(offset) % 60)}`;
+  // When what is shown was true.
+  let now = new Date(document.querySelector('.asof time').dateTime);
   const clock = (at, seconds) => {
-    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} `;
     const time = `${two(at.getHours())}:${two(at.getMinutes())}${seconds ? `:${two(at.getSeconds())}` : ''}`;
-    return at.toDateString() === new Date().toDateString() ? time : day + time;
+    if (at.toDateString() === now.toDateString()) {
+      return time;
+    }
+    const year = at.getFullYear() === now.getFullYear() ? '' : `${at.getFullYear()}-`;
+    return `${year}${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
   };
   const localise = (element) => {
     for (const time of element.querySelectorAll('time')) {
@@ -88,10 +93,9 @@
   };
   wanted.addEventListener('input', sift);
 
-  let answered = new Date();
   const lose = () => {
     const lost = here('lost');
-    const text = lost.dataset.text.replace('{}', clock(answered, true));
+    const text = lost.dataset.text.replace('{}', clock(now, true));
     if (lost.hidden || lost.textContent !== text) {
       lost.textContent = text;
     }
@@ -109,6 +113,7 @@
       location.reload();
       return;
     }
+    now = new Date(fresh.querySelector('.asof time').dateTime);
     if (document.title !== fresh.title) {
       here('say').textContent = fresh.querySelector('h1').textContent;
       document.title = fresh.title;
@@ -118,8 +123,8 @@
       replace(here(part.id), part);
     }
     replaceRows(here('rows'), fresh.getElementById('rows'));
+    here('rows').className = fresh.getElementById('rows').className;
     sift();
-    answered = new Date();
     here('lost').hidden = true;
     document.body.classList.remove('old');
   };
