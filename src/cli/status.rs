@@ -25,7 +25,7 @@ use crate::reason::{Language, VaultReason};
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::{
     self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status, VaultStatus,
-    channel_word, credential_word,
+    channel_word,
 };
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::vault::{Contents, Vault, VaultHandle, lock::Lock};
@@ -237,7 +237,7 @@ pub fn table(credentials: &[CredentialStatus], language: Language, now: Timestam
     let mut rows = vec![[titles.credential, titles.state, titles.expires, titles.next_refresh].map(str::to_owned)];
     for credential in &sorted {
         let moment = |moment: Option<Timestamp>| moment.map_or_else(|| "—".into(), |at| words.from_now(at, now));
-        let state = credential_word(words, credential.state);
+        let state = credential.state.word(words);
         rows.push([
             credential.name.clone(),
             state.to_owned(),

@@ -168,7 +168,6 @@ pub fn render(status: &Status) -> askama::Result<String> {
         mood,
         headline,
         subline: subline(status, words),
-        empty_hint: w.empty_hint.replace("{}", &status.agent.config.path),
         matters,
         unlisted,
         dense: rows.len() >= MANY_ROWS,
@@ -190,10 +189,13 @@ fn build(status: &Status) -> String {
     format!("{} {} {}", status.version, messages::words(status.language).page.lang, *FILES)
 }
 
-/// How many there are, and what comes next.
+/// How many there are, and what comes next; or where to begin.
 fn subline(status: &Status, words: &Words) -> String {
     if !status.agent.running {
         return words.page.no_agent.to_owned();
+    }
+    if status.credentials.is_empty() {
+        return words.page.empty_hint.replace("{}", &status.agent.config.path);
     }
     let channels = status.credentials.iter().map(|credential| credential.channels.len()).sum();
     let count = (words.page.count)(status.credentials.len(), channels);
@@ -273,7 +275,6 @@ struct Page<'a> {
     mood: Mood,
     headline: String,
     subline: String,
-    empty_hint: String,
     matters: Vec<Matter<'a>>,
     unlisted: usize,
     rows: Vec<Row<'a>>,
@@ -337,6 +338,11 @@ impl Page<'_> {
 
     fn channel_word(&self, channel: &ChannelStatus) -> &'static str {
         channel_word(self.words, channel.state)
+    }
+
+    /// When the key came that the channel holds.
+    fn delivered<'s>(&self, channel: &'s ChannelStatus) -> Option<&'s Timestamp> {
+        channel.delivered_at.as_ref().filter(|_| channel.state == ChannelState::Delivered)
     }
 
     fn event(&self, event: &EventStatus) -> Safe<String> {

@@ -385,21 +385,7 @@ pub fn credential_state(plan: Option<&CredentialPlan>, record: Option<&Record>, 
     }
 }
 
-/// A credential's state in a word of the language.
-pub fn credential_word(words: &Words, state: CredentialState) -> &'static str {
-    let words = &words.credential;
-    match state {
-        CredentialState::Halted => words.halted,
-        CredentialState::Expired => words.expired,
-        CredentialState::Uncertain => words.uncertain,
-        CredentialState::Failing => words.failing,
-        CredentialState::Waiting => words.waiting,
-        CredentialState::Active => words.active,
-        CredentialState::Disabled => words.disabled,
-    }
-}
-
-/// A channel's state in a word of the language.
+/// The word that people read for a channel's state.
 pub fn channel_word(words: &Words, state: ChannelState) -> &'static str {
     let words = &words.channel;
     match state {
@@ -430,6 +416,24 @@ impl Status {
 }
 
 impl CredentialState {
+    /// All of them, in the order of what needs attention.
+    pub const ALL: [Self; 7] =
+        [Self::Halted, Self::Expired, Self::Uncertain, Self::Failing, Self::Waiting, Self::Active, Self::Disabled];
+
+    /// The word that people read.
+    pub fn word(self, words: &Words) -> &'static str {
+        let words = &words.credential;
+        match self {
+            Self::Halted => words.halted,
+            Self::Expired => words.expired,
+            Self::Uncertain => words.uncertain,
+            Self::Failing => words.failing,
+            Self::Waiting => words.waiting,
+            Self::Active => words.active,
+            Self::Disabled => words.disabled,
+        }
+    }
+
     /// The name as `status --json` shows it.
     pub fn as_str(self) -> &'static str {
         match self {

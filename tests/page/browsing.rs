@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use one_api_sidecar::reason::Language;
+use one_api_sidecar::telemetry::page::render;
 use serde_json::json;
 
-use crate::chromium::Browser;
+use crate::chromium::{Browser, Screen};
+use crate::sample;
 use crate::support::endpoint::Action;
 use crate::support::process::{Sidecar, assert_no_secret};
 use crate::support::scene::{NAME, Scene};
@@ -166,4 +169,40 @@ fn the_page_keeps_itself_up_to_date_and_says_when_the_agent_is_gone() {
     browser.wait_until("document.getElementById('lost').hidden");
     assert_eq!(browser.complaints(), [""; 0]);
     agent.stop();
+}
+
+#[test]
+fn a_list_of_a_thousand_is_sifted_by_what_is_typed() {
+    let Some(mut browser) = Browser::start() else { return };
+    let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+    std::fs::write(file.path(), render(&sample::crowd(1000, Language::English)).unwrap()).unwrap();
+    browser.open(&format!("file://{}", file.path().display()));
+    let sift = |browser: &mut Browser, typed: &str| {
+        let type_it = "const field = document.querySelector('#filter input'); field.value = typed;
+            field.dispatchEvent(new Event('input')); document.querySelectorAll('#rows > li:not([hidden])').length";
+        let rows = browser.evaluate(&format!("((typed) => {{ return eval(`{type_it}`); }})({typed:?})"));
+        (rows, browser.evaluate("document.querySelector('#filter small').textContent"))
+    };
+    assert_eq!(sift(&mut browser, "CREDENTIAL-003"), (json!(10), json!("10 of 1000")));
+    assert_eq!(sift(&mut browser, "channel-0777 active"), (json!(1), json!("1 of 1000")));
+    assert_eq!(sift(&mut browser, "halted"), (json!(0), json!("0 of 1000")));
+    assert_eq!(sift(&mut browser, ""), (json!(1000), json!("")));
+}
+
+#[test]
+fn nothing_is_wider_than_a_small_phone() {
+    let Some(mut browser) = Browser::start() else { return };
+    for (language, count) in [(Language::English, 0), (Language::Chinese, 0), (Language::English, 100)] {
+        let mut status = sample::house(language);
+        status.credentials.extend(sample::crowd(count, language).credentials);
+        status.credentials[0].name = "a-name-that-is-as-long-as-names-of-other-peoples-systems-are".into();
+        let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
+        std::fs::write(file.path(), render(&status).unwrap()).unwrap();
+        browser.screen(Screen { width: 360, height: 740, dark: false, phone: true });
+        browser.open(&format!("file://{}", file.path().display()));
+        browser.evaluate("document.querySelectorAll('details').forEach((row) => { row.open = true; })");
+        let wide = "[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > 360.5)
+            .map((e) => e.outerHTML.slice(0, 80)).slice(0, 5)";
+        assert_eq!(browser.evaluate(wide), json!([]), "{language:?}, {count}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The pictures in `docs/images`, made again by
-//! `PICTURES=docs/images cargo test --test page -- --ignored pictures`.
+//! `PICTURES=docs/images cargo test --test page -- --ignored documents && pngquant --force --ext .png docs/images/page-*.png`.
+//! They are in the font that the machine calls `system-ui`; here it was Inter.
 
 use std::path::{Path, PathBuf};
 
@@ -23,10 +24,18 @@ fn folder() -> PathBuf {
 }
 
 fn take(browser: &mut Browser, status: &Status, name: &str, screen: Screen, whole: bool) {
+    open(browser, status, screen);
+    keep(browser, name, screen, whole);
+}
+
+fn open(browser: &mut Browser, status: &Status, screen: Screen) {
     let file = tempfile::Builder::new().suffix(".html").tempfile().unwrap();
     std::fs::write(file.path(), render(status).unwrap()).unwrap();
     browser.screen(screen);
     browser.open(&format!("file://{}", file.path().display()));
+}
+
+fn keep(browser: &mut Browser, name: &str, screen: Screen, whole: bool) {
     if whole {
         let height = browser.height();
         browser.screen(Screen { height, ..screen });
@@ -40,10 +49,10 @@ fn take(browser: &mut Browser, status: &Status, name: &str, screen: Screen, whol
 #[ignore = "makes pictures; see the top of the file"]
 fn pictures_of_the_documents() {
     let Some(mut browser) = Browser::start() else { return };
-    let house = sample::house(Language::English);
-    take(&mut browser, &house, "page-light.png", DESKTOP, false);
-    take(&mut browser, &house, "page-dark.png", DARK, false);
-    take(&mut browser, &house, "page-phone.png", PHONE, false);
+    let morning = sample::morning(Language::English);
+    take(&mut browser, &morning, "page-light.png", DESKTOP, true);
+    take(&mut browser, &morning, "page-dark.png", DARK, true);
+    take(&mut browser, &morning, "page-phone.png", PHONE, false);
 }
 
 /// What is looked at before the page is changed for good.
@@ -61,6 +70,11 @@ fn pictures_of_everything_else() {
     take(&mut browser, &sample::well(chinese), "well-phone.png", SMALL, true);
     take(&mut browser, &sample::empty(english), "empty.png", DESKTOP, true);
     take(&mut browser, &sample::crowd(1000, english), "crowd.png", DESKTOP, false);
+    open(&mut browser, &sample::house(english), DESKTOP);
+    browser.evaluate("document.querySelectorAll('#rows details').forEach((row) => { row.open = true; })");
+    keep(&mut browser, "open.png", DESKTOP, true);
+    browser.screen(SMALL);
+    keep(&mut browser, "open-phone.png", SMALL, true);
     let mut narrow = sample::house(english);
     narrow.credentials.extend(sample::crowd(300, english).credentials);
     take(&mut browser, &narrow, "crowd-phone.png", SMALL, false);

@@ -45,9 +45,7 @@ fn the_browser_is_allowed_this_style_and_this_script_and_nothing_else() {
     for attribute in [" style=", " onclick=", " onload=", "javascript:"] {
         assert!(!page.contains(attribute), "{attribute} would be refused");
     }
-    for address in page.split("=\"http").skip(1) {
-        panic!("the page asks for http{}", &address[..address.len().min(40)]);
-    }
+    assert!(!page.contains("=\"http"), "it asks nobody else");
 }
 
 #[test]
@@ -147,6 +145,7 @@ fn before_the_first_credential_it_says_where_to_write_one() {
     for (language, headline) in [(English, "No credentials yet"), (Chinese, "还没有凭据")] {
         let page = page(&sample::empty(language));
         assert!(page.contains(&format!("<h1>{headline}</h1>")), "{page}");
+        assert!(page.contains("<section id=\"credentials\" hidden>"), "there is nothing to list");
         assert!(page.contains("<code>[[credential]]</code>") && page.contains("<code>/data/sidecar.toml</code>"));
         assert!(page.contains("<code>[[notify]]</code>"), "nobody would be told");
     }
@@ -167,7 +166,7 @@ fn a_thousand_credentials_are_a_short_page_with_the_sick_one_on_top() {
     assert_eq!(page.matches("<details>").count(), 1000);
     assert!(places(&page, &["id=\"c-sick\"", "id=\"c-credential-0001\""]).is_sorted());
     let rows = between(&page, "id=\"rows\"", "</section>");
-    assert!(rows.len() < 1000 * 1024, "{} bytes a row", rows.len() / 1000);
+    assert!(rows.len() < 1000 * 1000, "{} bytes a row", rows.len() / 1000);
 }
 
 #[test]

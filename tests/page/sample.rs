@@ -31,7 +31,7 @@ pub fn empty(language: Language) -> Status {
         version: "0.1.0".into(),
         time: now(),
         language,
-        agent: AgentStatus { running: true, since: Some(now() - minutes(60 * 77)), config, vault },
+        agent: AgentStatus { running: true, since: Some(now() - minutes(370)), config, vault },
         credentials: Vec::new(),
         orphans: Vec::new(),
         notifiers: Vec::new(),
@@ -127,7 +127,28 @@ pub fn house(language: Language) -> Status {
         event(33, Topic::Refreshed, "claude"),
         event(47, Topic::Refreshed, "codex-team"),
         Event { since: Some(now() - minutes(118)), ..event(91, Topic::Recovered, "baidu") },
-        Event::new(now() - minutes(60 * 77), Topic::Started),
+        Event::new(now() - minutes(370), Topic::Started),
+    ];
+    status.events = status::events(language, events.iter());
+    status
+}
+
+/// The same house on a morning on which one credential has to be authorized again.
+pub fn morning(language: Language) -> Status {
+    let mut status = well(language);
+    status.credentials[1] = halted("codex-team", language, &[(2, "codex-b")]);
+    let event = |age: u64, topic: Topic, name: &str| Event {
+        credential: Some(name.into()),
+        ..Event::new(now() - minutes(age), topic)
+    };
+    let revoked = TokenReason::Revoked { code: "invalid_grant".into() };
+    let events = [
+        Event { reason: Some(revoked.into()), ..event(3, Topic::Halted, "codex-team") },
+        event(5, Topic::Refreshed, "baidu"),
+        event(22, Topic::Refreshed, "openai"),
+        event(33, Topic::Refreshed, "claude"),
+        Event { since: Some(now() - minutes(118)), ..event(91, Topic::Recovered, "gemini") },
+        Event::new(now() - minutes(370), Topic::Started),
     ];
     status.events = status::events(language, events.iter());
     status
@@ -147,12 +168,8 @@ pub fn well(language: Language) -> Status {
         credential: Some(name.into()),
         ..Event::new(now() - minutes(age), Topic::Refreshed)
     };
-    let events = [
-        event(5, "baidu"),
-        event(22, "openai"),
-        event(33, "claude"),
-        Event::new(now() - minutes(60 * 77), Topic::Started),
-    ];
+    let events =
+        [event(5, "baidu"), event(22, "openai"), event(33, "claude"), Event::new(now() - minutes(370), Topic::Started)];
     Status {
         credentials: vec![
             credential("openai", 22, &[(1, "codex-a")]),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{Mood, full_channel_name, without};
 use crate::channel::policy::ChannelState;
 use crate::messages::Words;
-use crate::telemetry::status::{Status, channel_word, credential_word};
+use crate::telemetry::status::{Status, channel_word};
 use crate::time::Timestamp;
 
 /// Names that are written out for one matter.
@@ -43,7 +43,7 @@ pub(super) fn matters<'a>(status: &'a Status, words: &'static Words) -> Vec<Matt
         let mood = Mood::of_credential(credential.state);
         if mood <= Mood::Watch {
             let told = without(credential.last_error.as_ref(), credential.remedy.as_ref());
-            let word = credential_word(words, credential.state);
+            let word = credential.state.word(words);
             gathered.add(mood, word, credential.name.clone(), credential.troubled_since, told);
         }
         for channel in &credential.channels {

@@ -2,7 +2,7 @@
 
 use super::{Mood, channel_name, distance, full_channel_name, without};
 use crate::messages::Words;
-use crate::telemetry::status::{CredentialState, CredentialStatus, Status, channel_word, credential_word};
+use crate::telemetry::status::{CredentialState, CredentialStatus, Status, channel_word};
 use crate::time::Timestamp;
 
 /// One row.
@@ -106,7 +106,7 @@ fn row<'a>(credential: &'a CredentialStatus, words: &'static Words, now: Timesta
     let moments = moments.into_iter().filter_map(|(label, at)| Some((label, at?))).collect();
     let (what, remedy) = without(credential.last_error.as_ref(), credential.remedy.as_ref());
     let failures = if credential.failures > 0 { (w.failures)(credential.failures) } else { String::new() };
-    let word = credential_word(words, credential.state);
+    let word = credential.state.word(words);
     let bar = Bar::of(credential, now);
     Row { credential, mood, own, word, channels, bar, refresh, expires, failures, moments, what, remedy }
 }

@@ -124,6 +124,7 @@
     }
     replaceRows(here('rows'), fresh.getElementById('rows'));
     here('rows').className = fresh.getElementById('rows').className;
+    here('credentials').hidden = fresh.getElementById('credentials').hidden;
     sift();
     here('lost').hidden = true;
     document.body.classList.remove('old');
