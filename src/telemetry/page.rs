@@ -22,7 +22,9 @@ use ring::digest::{SHA256, digest};
 use crate::channel::policy::ChannelState;
 use crate::config::plan::DEFAULT_GATEWAY;
 use crate::messages::{self, PageWords, Words};
-use crate::telemetry::status::{ChannelStatus, CredentialState, EventStatus, NotifierStatus, Status, channel_word};
+use crate::telemetry::status::{
+    ChannelStatus, CredentialState, CredentialStatus, EventStatus, NotifierStatus, Status, channel_word,
+};
 use crate::time::{LocalClock, Timestamp};
 
 use attention::{Matter, matters};
@@ -78,8 +80,10 @@ enum Mood {
 }
 
 impl Mood {
-    fn of_credential(state: CredentialState) -> Self {
-        match state {
+    fn of_credential(credential: &CredentialStatus) -> Self {
+        match credential.state {
+            // Its first refresh token cannot be read: it waits for a person.
+            CredentialState::Waiting if credential.last_error.is_some() => Self::Act,
             CredentialState::Halted | CredentialState::Expired => Self::Act,
             CredentialState::Uncertain | CredentialState::Failing => Self::Watch,
             CredentialState::Waiting | CredentialState::Disabled => Self::Idle,

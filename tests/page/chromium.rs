@@ -51,7 +51,8 @@ pub struct Browser {
 impl Browser {
     /// Starts one with a new, empty profile. `None`, and a word about it, where Chromium is not installed.
     pub fn start() -> Option<Self> {
-        let is_there = Command::new("chromium").arg("--version").stdout(Stdio::null()).status().is_ok();
+        let mut version = Command::new("chromium");
+        let is_there = version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
         if !is_there {
             let required = std::env::var("REQUIRE_BROWSER").is_ok_and(|required| required == "1");
             assert!(!required, "REQUIRE_BROWSER=1, and there is no chromium");

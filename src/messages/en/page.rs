@@ -50,7 +50,7 @@ pub(super) const WORDS: PageWords = PageWords {
     filter: "Filter by name, state or channel",
     filtered: "{shown} of {all}",
     no_events: "Nothing has happened yet.",
-    no_notifiers: "Nobody is told of trouble: the config has no `[[notify]]` table.",
+    no_notifiers: "Nobody is told of trouble: the config has no `[[notify]]` table. docs/notifications.md has one for each service.",
     takes: "takes messages",
     untried: "nothing sent yet",
     taken: |count| if count == 1 { "1 message taken".into() } else { format!("{count} messages taken") },

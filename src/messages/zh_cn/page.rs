@@ -47,7 +47,7 @@ pub(super) const WORDS: PageWords = PageWords {
     filter: "按名称、状态或渠道筛选",
     filtered: "{shown} / {all}",
     no_events: "还没有发生任何事。",
-    no_notifiers: "出了问题不会通知任何人：配置中没有 `[[notify]]`。",
+    no_notifiers: "出了问题不会通知任何人：配置中没有 `[[notify]]`。docs/notifications.zh-CN.md 中有每种服务的写法。",
     takes: "正常",
     untried: "尚未发送",
     taken: |count| format!("已送达 {count} 条"),

@@ -40,7 +40,7 @@ pub(super) fn matters<'a>(status: &'a Status, words: &'static Words) -> Vec<Matt
         gathered.add(Mood::Act, w.vault_trouble, "[vault]".into(), None, told);
     }
     for credential in &status.credentials {
-        let mood = Mood::of_credential(credential.state);
+        let mood = Mood::of_credential(credential);
         if mood <= Mood::Watch {
             let told = without(credential.last_error.as_ref(), credential.remedy.as_ref());
             let word = credential.state.word(words);

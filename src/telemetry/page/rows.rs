@@ -71,7 +71,7 @@ pub(super) fn rows<'a>(status: &'a Status, words: &'static Words) -> Vec<Row<'a>
 
 fn row<'a>(credential: &'a CredentialStatus, words: &'static Words, now: Timestamp) -> Row<'a> {
     let w = &words.page;
-    let own = Mood::of_credential(credential.state);
+    let own = Mood::of_credential(credential);
     let mood =
         credential.channels.iter().map(Mood::of_channel).filter(|mood| *mood <= Mood::Watch).fold(own, Mood::min);
     let troubled = credential.channels.iter().find(|channel| Mood::of_channel(channel) <= Mood::Watch);

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use super::rows::Bar;
 use super::*;
 use crate::reason::Language;
-use crate::telemetry::status::{AgentStatus, ConfigStatus, CredentialStatus, VaultStatus};
+use crate::telemetry::status::{AgentStatus, ConfigStatus, VaultStatus};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -98,6 +98,16 @@ fn what_a_person_did_with_a_channel_is_no_trouble() {
         assert_eq!(found, Mood::Act, "{state:?}");
         assert_eq!(matters(&status(vec![credential]), words).len(), 1, "{state:?}");
     }
+}
+
+#[test]
+fn who_waits_for_a_secret_that_cannot_be_read_waits_for_a_person() {
+    let words = messages::words(Language::English);
+    let waiting = CredentialStatus { state: CredentialState::Waiting, ..credential(1) };
+    assert_eq!(matters(&status(vec![waiting.clone()]), words), [], "it may have just begun");
+    let secret = Some("The environment variable `SEED` is unset. Set it.".to_owned());
+    let found = status(vec![CredentialStatus { last_error: secret, ..waiting }]);
+    assert_eq!(matters(&found, words).first().map(|matter| (matter.mood, matter.word)), Some((Mood::Act, "waiting")));
 }
 
 #[test]
