@@ -167,6 +167,9 @@ fn the_page_keeps_itself_up_to_date_and_says_when_the_agent_is_gone() {
     assert!(lost.as_str().unwrap().starts_with("The agent has not answered since "), "{lost}");
     let agent = start(&scene);
     browser.wait_until("document.getElementById('lost').hidden");
+    let lately = browser.evaluate("document.getElementById('lately').textContent");
+    let started = lately.as_str().unwrap().matches("The sidecar started").count();
+    assert_eq!(started, 2, "what happened before the restart is remembered: {lately}");
     assert_eq!(browser.complaints(), [""; 0]);
     agent.stop();
 }
