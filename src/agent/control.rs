@@ -16,7 +16,7 @@ use crate::credential::record::RecordId;
 use crate::reason::{AgentReason, Reason};
 use crate::shape::nearest;
 use crate::telemetry::server::{Living, Pulse};
-use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status};
+use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status, VaultStatus};
 use crate::vault::Change;
 
 /// One pass over these credentials (all, if none is named).
@@ -301,13 +301,16 @@ impl Agent {
             loaded_at: Some(self.loaded_at),
             problem: self.config_rejected.as_ref().map(|rejected| rejected.line.clone()),
         };
+        let vault = VaultStatus::new(self.plan.language, self.vault_trouble.as_ref());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now,
-            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
+            language: self.plan.language,
+            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config, vault },
             credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
             orphans: status::orphans(&self.plan, self.records.values()),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
+            events: status::events(self.plan.language, self.recent.iter()),
         }
     }
 }

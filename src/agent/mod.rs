@@ -36,6 +36,7 @@ use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
@@ -197,6 +198,8 @@ pub struct Agent {
     page: Option<Page>,
     /// What is wrong with the vault, while it does not take what must be durable.
     vault_trouble: Option<VaultReason>,
+    /// What happened lately.
+    recent: Recent,
 }
 
 impl Agent {
@@ -246,6 +249,7 @@ impl Agent {
             loaded_at: now,
             config_rejected: None,
             vault_trouble: None,
+            recent: contents.events.into_iter().collect(),
             socket: None,
             page: None,
         };

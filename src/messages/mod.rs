@@ -7,6 +7,7 @@
 
 mod en;
 mod notice;
+mod page;
 #[cfg(test)]
 pub(crate) mod samples;
 mod zh_cn;
@@ -14,7 +15,8 @@ mod zh_cn;
 use std::path::Path;
 use std::time::Duration;
 
-pub use notice::{notice, test_notice};
+pub use notice::{happened, notice, test_notice};
+pub use page::PageWords;
 
 use url::Url;
 
@@ -95,7 +97,7 @@ pub fn problem_lines(language: Language, file: &Path, text: &str, problems: &[Pr
 }
 
 /// Words of the commands and the page. Patterns hold `{}` once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Words {
     /// Severity of a finding.
     pub error: &'static str,
@@ -139,6 +141,8 @@ pub struct Words {
     pub preset: &'static str,
     /// What `login` and `import` say.
     pub login: LoginWords,
+    /// What the page says.
+    pub page: PageWords,
 }
 
 /// What the `vault` commands say.

@@ -48,6 +48,8 @@ pub struct Contents {
     pub adoptions: Vec<Adoption>,
     /// What the notifiers have been told, by notifier policy; opaque JSON.
     pub notices: Option<String>,
+    /// What happened lately, the oldest first.
+    pub events: Vec<Event>,
     /// The vault is an older state of itself: its refresh tokens may be spent. Until [`Change::CaughtUp`].
     pub behind: bool,
 }

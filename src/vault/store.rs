@@ -13,7 +13,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use crate::credential::event::Event;
 use crate::credential::record::RecordId;
 use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
@@ -235,6 +234,7 @@ impl Store {
             records: rows::records(&self.connection, &self.seal)?,
             adoptions: rows::adoptions(&self.connection, &self.seal)?,
             notices: self.connection.query_row(notices, [], |row| row.get(0)).optional()?,
+            events: rows::events(&self.connection)?,
             behind: self.is_behind(),
         })
     }
@@ -247,23 +247,6 @@ impl Store {
         let counts = "SELECT (SELECT count(*) FROM fingerprint), (SELECT count(*) FROM event)";
         let read = self.connection.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)));
         read.map_err(|error| diagnose(&self.path, &error))
-    }
-
-    /// The last events, newest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn events(&self, most: i64) -> Result<Vec<Event>, VaultError> {
-        let read = || -> Result<Vec<Event>, Failure> {
-            let mut statement = self.connection.prepare("SELECT body FROM event ORDER BY id DESC LIMIT ?1")?;
-            let mut rows = statement.query([most])?;
-            let mut events = Vec::new();
-            while let Some(row) = rows.next()? {
-                events.push(rows::read_json(&row.get::<_, String>(0)?)?);
-            }
-            Ok(events)
-        };
-        read().map_err(|failure| failure.named(&self.path))
     }
 
     /// The records for which this was seen.

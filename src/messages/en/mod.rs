@@ -4,6 +4,7 @@ mod config;
 mod gateway;
 mod login;
 pub(super) mod notice;
+mod page;
 mod secret;
 mod token;
 mod vault;
@@ -89,6 +90,7 @@ pub(super) const WORDS: Words = Words {
         one_owner: "From then on the other program must not use that refresh token any more.",
         by_pointers: "by pointers",
     },
+    page: page::WORDS,
 };
 
 /// A reason in words.

@@ -4,6 +4,7 @@ mod config;
 mod gateway;
 mod login;
 pub(super) mod notice;
+mod page;
 mod secret;
 mod token;
 mod vault;
@@ -88,6 +89,7 @@ pub(super) const WORDS: Words = Words {
         one_owner: "此后，原来的程序不可再使用这个刷新令牌。",
         by_pointers: "按指针读取",
     },
+    page: page::WORDS,
 };
 
 /// A reason in words.
