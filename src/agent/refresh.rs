@@ -75,6 +75,13 @@ pub struct Landing {
     pub held: Option<Held>,
 }
 
+impl Landing {
+    /// A record that changed while no request of its credential could leave.
+    pub fn without_request(record: Option<Record>) -> Self {
+        Self { record, settled: None, grounded: None, took: Duration::ZERO, held: None }
+    }
+}
+
 impl Flight {
     /// Flies. `report` is called from within the task and must not block.
     pub async fn fly(self, report: impl Fn(RecordId, FlightReport)) {

@@ -168,6 +168,7 @@ struct Checkup {
     path: String,
     sound: bool,
     sealed: bool,
+    beside: Option<String>,
     behind: bool,
     records: usize,
     adoptions: usize,
@@ -179,7 +180,7 @@ struct Checkup {
 
 async fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(), Exit> {
     let site = site(&loaded.plan.vault.place).await?;
-    let Checked { contents, sealed, fingerprints, events } = site.check(key).await.map_err(refused)?;
+    let Checked { contents, sealed, fingerprints, events, beside } = site.check(key).await.map_err(refused)?;
     let warnings = site.examine().await.into_iter().map(|finding| {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         format!("{} {}", message.what, message.remedy)
@@ -188,6 +189,7 @@ async fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Resu
         path: site.to_string(),
         sound: true,
         sealed,
+        beside,
         behind: contents.behind,
         records: contents.records.len(),
         adoptions: contents.adoptions.len(),
@@ -214,8 +216,11 @@ fn text_of(report: &Checkup, plan: &Plan) -> String {
         .replace("{fingerprints}", &report.fingerprints.to_string())
         .replace("{events}", &report.events.to_string());
     let mut out = format!("{}: {}\n{seal}\n{holds}\n", report.path, words.sound);
-    if report.behind {
+    if let Some(holder) = &report.beside {
         // Writing to a String cannot fail, here and below.
+        let _ = writeln!(out, "{}", words.beside.replace("{}", holder));
+    }
+    if report.behind {
         let _ = writeln!(out, "{}", words.behind);
     }
     for name in &report.orphaned {

@@ -168,19 +168,24 @@ impl Door {
         }
     }
 
-    /// Looks at a vault that nobody owns, without changing anything.
+    /// Looks at a vault, beside its owner if it has one, without changing anything.
     ///
     /// # Errors
-    /// When somebody owns it, there is none, or it cannot be read.
+    /// When there is none, or it cannot be read.
     pub(super) fn check(&self, key: &EncryptionKey) -> Result<Checked, VaultError> {
         let check = || -> Result<Checked, Trouble> {
-            let (mut session, ..) = self.take()?;
-            self.expect_whole(&mut session)?;
+            let mut session = self.connect()?;
+            let lock = self.expect_whole(&mut session)?;
+            session.run(dialect::of(self.address.engine()).snapshot)?;
             let (seal, _) = unlock(&mut session, key)?;
             let contents = read(&mut session, &seal)?;
             let (fingerprints, events) = rows::counts(&mut session)?;
-            session.close();
-            Ok(Checked { contents, sealed: true, fingerprints, events })
+            session.run("COMMIT")?;
+            let beside = match lock.holder(&mut session)? {
+                Some(_) => Some(Owner::read(&mut session)?.holder),
+                None => None,
+            };
+            Ok(Checked { contents, sealed: true, fingerprints, events, beside })
         };
         check().map_err(|trouble| self.named(trouble))
     }
@@ -188,7 +193,7 @@ impl Door {
     /// Seals everything with another key, in one transaction.
     ///
     /// # Errors
-    /// As [`Door::check`]. The vault is as before then.
+    /// When somebody owns it, there is none, or it cannot be read. The vault is as before then.
     pub(super) fn rekey(&self, old: &EncryptionKey, new: &EncryptionKey) -> Result<(), VaultError> {
         let rekey = || -> Result<(), Trouble> {
             let (mut session, lock, _) = self.take()?;
@@ -246,6 +251,7 @@ fn read(session: &mut Session, seal: &Seal) -> Result<Contents, Trouble> {
         records: rows::records(session, seal)?,
         adoptions: rows::adoptions(session, seal)?,
         notices: rows::notices(session)?,
+        events: rows::events(session)?,
         behind: false,
     })
 }

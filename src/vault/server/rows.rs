@@ -5,6 +5,7 @@ use zeroize::Zeroizing;
 use super::dialect::Dialect;
 use super::session::{Session, Trouble, Value};
 use crate::channel::ownership::Adoption;
+use crate::credential::event::Event;
 use crate::credential::record::{ClientIdentity, Record, RecordId};
 use crate::secret::Secret;
 use crate::vault::rows::{
@@ -151,6 +152,15 @@ pub(super) fn adoptions(session: &mut Session, seal: &Seal) -> Result<Vec<Adopti
 pub(super) fn notices(session: &mut Session) -> Result<Option<String>, Trouble> {
     let row = session.one("SELECT state FROM one_api_sidecar_notice WHERE name = 'policy'", &[])?;
     row.map(|row| row.text(0)).transpose()
+}
+
+/// The events that are kept, the oldest first; one that another version wrote in another form is left out.
+pub(super) fn events(session: &mut Session) -> Result<Vec<Event>, Trouble> {
+    let mut events = Vec::new();
+    for row in session.rows("SELECT body FROM one_api_sidecar_event ORDER BY id", &[])? {
+        events.extend(read_json(&row.text(0)?).ok());
+    }
+    Ok(events)
 }
 
 /// The records for which this was seen.
