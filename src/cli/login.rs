@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::agent::refresh;
 use crate::cli::place::{complain, complain_of};
+use crate::cli::progress::tell;
 use crate::cli::taker::Taker;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method, host};
@@ -179,7 +180,7 @@ impl<'a> Session<'a> {
         let complete = authorization.verification_uri_complete.as_ref().unwrap_or(&authorization.verification_uri);
         show_as_qr_code(complete);
         let shown = self.words().device.replace("{url}", authorization.verification_uri.as_str());
-        eprintln!("{}", shown.replace("{code}", &authorization.user_code));
+        tell(&format!("{}\n", shown.replace("{code}", &authorization.user_code)));
         self.say_waiting(authorization.expires_in);
 
         let ends = Instant::now() + authorization.expires_in;
@@ -210,9 +211,9 @@ impl<'a> Session<'a> {
         let attempt = Attempt::new(verifier, state, back.redirect_uri(), self.plan.login.issuer.clone());
         let (client_id, scope) = (self.plan.endpoint.client_id.as_deref(), self.plan.endpoint.scope.as_deref());
         let address = attempt.address(&endpoint, client_id, scope);
-        eprintln!("{}", self.words().browser.replace("{url}", address.as_str()));
+        tell(&format!("{}\n", self.words().browser.replace("{url}", address.as_str())));
         if back.wants_paste() {
-            eprintln!("{}", self.words().paste);
+            tell(&format!("{}\n", self.words().paste));
         }
         self.say_waiting(PATIENCE);
         let code = tokio::time::timeout(PATIENCE, back.code(&attempt, self.words().close_the_page)).await;
@@ -226,7 +227,7 @@ impl<'a> Session<'a> {
     }
 
     fn say_waiting(&self, length: Duration) {
-        eprintln!("{}", self.words().waiting.replace("{time}", &self.words.length(length)));
+        tell(&format!("{}\n", self.words().waiting.replace("{time}", &self.words.length(length))));
     }
 }
 
@@ -248,6 +249,6 @@ fn show_as_qr_code(url: &Url) {
     }
     if let Ok(code) = QrCode::new(url.as_str()) {
         let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-        eprintln!("{drawn}\n");
+        tell(&format!("{drawn}\n\n"));
     }
 }

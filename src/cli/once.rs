@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use crate::agent::control::Once;
 use crate::agent::{Agent, Mode};
 use crate::cli::holder::{Turn, take_or_ask};
+use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::run::Signals;
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
@@ -46,7 +47,7 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
         };
         // Stopped before it was over: the log has said so.
         let Some(made) = made else { return Ok(Exit::Failed) };
-        print(&status::table(&made.credentials, language, made.time, status::Style::of_stdout()))?;
+        print(&status::table(&made.credentials, language, made.time, Paper::of_stdout()))?;
         Ok(exit(&made.credentials))
     })?
 }
