@@ -3,13 +3,12 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
 use one_api_sidecar::cli::progress::{LogWriter, tell};
 use one_api_sidecar::cli::{Arguments, Exit};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_command_line();
     one_api_sidecar::failpoint::setup();
     log(if arguments.is_agent() { "info" } else { "warn" });
     // An error means that it is installed already.

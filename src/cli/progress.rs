@@ -24,6 +24,11 @@ impl Progress {
         Self { width: can_rewrite.then(columns).flatten().filter(|width| *width > 2) }
     }
 
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.width.is_some()
+    }
+
     /// Shows this in place of what was shown.
     pub fn show(&mut self, text: &str) {
         let Some(width) = self.width else { return };

@@ -128,6 +128,8 @@ pub struct Words {
     pub would_not_work: &'static str,
     /// What `doctor` says.
     pub doctor: DoctorWords,
+    /// While `once` works; fields refreshed, all, time.
+    pub once_progress: &'static str,
     /// `retry` while no agent runs.
     pub tried_at_start: &'static str,
     /// `retry` of a credential that is neither halted nor failing.
@@ -369,8 +371,25 @@ mod tests {
     #[test]
     fn only_commands_of_the_contract_are_named() {
         let commands = [
-            "run", "once", "check", "doctor", "status", "channels", "adopt", "release", "retry", "secret", "vault",
-            "login", "import", "notify", "health", "demo", "schema",
+            "run",
+            "once",
+            "check",
+            "doctor",
+            "status",
+            "channels",
+            "adopt",
+            "release",
+            "retry",
+            "secret",
+            "vault",
+            "login",
+            "import",
+            "notify",
+            "health",
+            "demo",
+            "schema",
+            "completions",
+            "man",
         ];
         for reason in samples::reasons() {
             let remedy = explain(Language::English, &reason).remedy;

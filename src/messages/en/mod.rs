@@ -55,6 +55,7 @@ pub(super) const WORDS: Words = Words {
     agent_runs: "The agent runs.",
     agent_runs_since: "The agent runs, for {}.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
+    once_progress: "{refreshed} of {all} refreshed, {time} …",
     tried_at_start: "It is tried when the agent starts: `one-api-sidecar run`, or `one-api-sidecar once`.",
     nothing_to_retry: "Nothing is the matter with it: it is neither halted nor failing.",
     would_work: "It would work.",

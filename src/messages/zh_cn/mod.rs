@@ -55,6 +55,7 @@ pub(super) const WORDS: Words = Words {
     agent_runs: "代理正在运行。",
     agent_runs_since: "代理正在运行，已 {}。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
+    once_progress: "已刷新 {refreshed}/{all}，{time} …",
     tried_at_start: "代理启动时会再试：`one-api-sidecar run` 或 `one-api-sidecar once`。",
     nothing_to_retry: "该凭据并无异常：既未停止，也未失败。",
     would_work: "可以正常工作。",
