@@ -345,17 +345,17 @@ token = { env = "PUSHPLUS_TOKEN" }
 
 #[test]
 fn every_command_has_its_help() {
-    let mut out = String::new();
-    let mut command = help::command().term_width(80);
-    command.build();
-    fn walk(command: &mut clap::Command, path: &str, out: &mut String) {
-        *out += &format!("$ {path} --help\n{}\n", command.clone().term_width(80).render_long_help());
-        let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-        for name in names.into_iter().filter(|name| name != "help") {
-            walk(command.find_subcommand_mut(&name).unwrap(), &format!("{path} {name}"), out);
+    fn walk(bench: &Bench, command: &clap::Command, path: &[&str], out: &mut String) {
+        let asked: Vec<&str> = path.iter().copied().chain(["--help"]).collect();
+        let Output { code, stdout, stderr } = bench.run_command(&asked);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""), "{asked:?}");
+        *out += &format!("$ one-api-sidecar {}\n{stdout}\n", asked.join(" "));
+        for sub in command.get_subcommands() {
+            walk(bench, sub, &[path, &[sub.get_name()]].concat(), out);
         }
     }
-    walk(&mut command, "one-api-sidecar", &mut out);
+    let mut out = String::new();
+    walk(&bench("en_US.UTF-8"), &help::command(), &[], &mut out);
     insta::assert_snapshot!("help", out);
 }
 

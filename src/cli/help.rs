@@ -22,13 +22,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("one-api-sidecar status --watch", "look at it"),
         ],
     ),
-    (
-        "run",
-        &[
-            ("one-api-sidecar run", "with ./sidecar.toml or /etc/one-api-sidecar/sidecar.toml"),
-            ("one-api-sidecar run -c /data/sidecar.toml", ""),
-        ],
-    ),
+    ("run", &[("one-api-sidecar run", "with ./sidecar.toml"), ("one-api-sidecar run -c /data/sidecar.toml", "")]),
     (
         "once",
         &[
@@ -173,7 +167,9 @@ pub fn completions(options: &CompletionsOptions) -> anyhow::Result<Exit> {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command, name, &mut script);
-    print(&String::from_utf8(script).context("the completions are not text")?)?;
+    let script = String::from_utf8(script).context("the completions are not text")?;
+    // clap_complete 4.6.11 writes the dashes of the program's name in two ways for bash: its cases are never met.
+    print(&script.replace("one__subcmd__api__subcmd__sidecar", "one__api__sidecar"))?;
     Ok(Exit::Fine)
 }
 

@@ -13,6 +13,7 @@ use crate::finding::Finding;
 use crate::gateway::kind::supports;
 use crate::gateway::sqlite::SqliteGateway;
 use crate::gateway::{Gateway, GatewayError};
+use crate::messages::About;
 use crate::reason::{ChannelReason, GatewayReason, Reason};
 use crate::telemetry::status::Status;
 use crate::time::{Clock, SystemClock};
@@ -58,22 +59,35 @@ pub fn look(around: &Surroundings<'_>, contents: Option<&Contents>, now: Option<
         for credential in around.plan.credentials.iter().filter(|credential| credential.enabled) {
             for channel in credential.channels.iter().filter(|channel| channel.gateway == gateway.name) {
                 let found = find(channel, &views);
-                let judged = found.and_then(|view| {
+                let judged = found.clone().and_then(|view| {
                     way_in.kind().map_or(Ok(()), |kind| supports(kind, view, channel.key_is_explicit)).map(|()| view)
                 });
-                let about = format!("credential {:?}, channel {}", &*credential.name, address(around, channel));
+                let address = address(around, channel);
+                let about = format!("credential {:?}, channel {address}", &*credential.name);
+                let id = found.as_ref().map_or(address, |view| id_of(around, channel, view));
+                let whom = About { credential: &credential.name, channel: &id };
                 match judged {
                     Ok(view) => match standing(now, gateway, view) {
-                        Some(reason) => checks.find(Topic::Gateways, about, Verdict::Warning, &reason.into()),
+                        Some(reason) => {
+                            checks.find_of(Topic::Gateways, about, Verdict::Warning, &reason.into(), whom);
+                        }
                         None => {
                             let line = around.words.channel.replace("{name}", &view.name);
                             checks.good(Topic::Gateways, about, line.replace("{type}", &view.kind.to_string()));
                         }
                     },
-                    Err(reason) => checks.find(Topic::Gateways, about, Verdict::Error, &reason.into()),
+                    Err(reason) => checks.find_of(Topic::Gateways, about, Verdict::Error, &reason.into(), whom),
                 }
             }
         }
+    }
+}
+
+/// As `adopt` takes it.
+fn id_of(around: &Surroundings<'_>, channel: &ChannelPlan, view: &ChannelView) -> String {
+    match around.plan.gateways.len() {
+        1 => view.id.to_string(),
+        _ => format!("{}/{}", channel.gateway, view.id),
     }
 }
 

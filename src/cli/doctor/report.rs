@@ -9,7 +9,7 @@ use crate::cli::paper::{Paint, Paper};
 use crate::config::plan::Plan;
 use crate::config::report::Report;
 use crate::finding::{Finding, Severity};
-use crate::messages::{self, Words};
+use crate::messages::{self, About, Words};
 use crate::reason::{Language, Reason};
 
 /// What a check is about: the headings, in their order.
@@ -95,7 +95,19 @@ impl Checks {
 
     /// Something that somebody should know or mend.
     pub fn find(&mut self, topic: Topic, about: impl Into<String>, verdict: Verdict, reason: &Reason) {
-        let message = messages::explain(self.language, reason);
+        self.find_of(topic, about, verdict, reason, About::default());
+    }
+
+    /// The same; commands in the remedy name what it is about.
+    pub fn find_of(
+        &mut self,
+        topic: Topic,
+        about: impl Into<String>,
+        verdict: Verdict,
+        reason: &Reason,
+        whom: About<'_>,
+    ) {
+        let message = messages::explain_about(self.language, reason, whom);
         let (reason, remedy) = (Some(reason.code()), Some(message.remedy));
         self.push(Check { topic, about: about.into(), verdict, reason, message: message.what, remedy });
     }
