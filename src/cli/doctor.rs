@@ -83,7 +83,7 @@ fn conclude(checks: &Checks, options: &Options, worst: Exit) -> anyhow::Result<E
 
 /// Looks at everything, and says what exit an error means.
 async fn examine(plan: &Plan, path: PathBuf, checks: &mut Checks) -> anyhow::Result<Exit> {
-    let mut progress = Progress::new();
+    let mut progress = Progress::begin();
     let living = holder::status(&plan.vault.path, holder::PATIENCE).await;
     let holder = Lock::holder(&plan.vault.path);
     let config = std::path::absolute(path)?;

@@ -66,7 +66,7 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
 
 /// Shows how far the pass is, wherever it is made: both sides answer at the control socket.
 async fn follow(vault: PathBuf, names: Vec<String>, language: Language) {
-    let mut progress = Progress::new();
+    let mut progress = Progress::begin();
     if !progress.is_watched() {
         return;
     }

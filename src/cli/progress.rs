@@ -17,7 +17,7 @@ pub struct Progress {
 
 impl Progress {
     /// Nothing is shown yet; nothing ever is where standard error is no terminal.
-    pub fn new() -> Self {
+    pub fn begin() -> Self {
         let stderr = std::io::stderr();
         let can_rewrite = stderr.is_terminal() && std::env::var_os("TERM").is_some_and(|term| term != "dumb");
         let columns = || rustix::termios::tcgetwinsize(&stderr).ok().map(|size| usize::from(size.ws_col));
