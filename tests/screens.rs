@@ -430,6 +430,30 @@ fn a_closed_pipe_and_closed_streams_end_nothing_with_a_panic() {
 }
 
 #[test]
+fn the_agent_goes_on_when_nobody_reads_its_log() {
+    let bench = bench("en_US.UTF-8");
+    config(&bench, "http://127.0.0.1:1/token", "http://127.0.0.1:1/send");
+    std::fs::write(bench.path("seed"), format!("{SENTINEL}-seed")).unwrap();
+    let command = bench.command(&[]);
+    let mut shell = std::process::Command::new("bash");
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).current_dir(bench.path(""));
+    // The reader is gone before the agent says its first word.
+    shell.args(["--norc", "-c", "{ sleep 0.5; exec \"$0\" run; } 2>&1 | true; echo ${PIPESTATUS[0]}", PROGRAM]);
+    let shell = shell.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lives = || bench.run_command(&["health"]).code == Some(0);
+    assert!(support::eventually(SOON, lives), "it lives");
+    // A refresh fails, and that cannot be logged.
+    let failed = || bench.run_command(&["status"]).stdout.contains("could not be reached");
+    assert!(support::eventually(SOON, failed) && lives());
+    let holder = std::fs::read_to_string(bench.path("one-api-sidecar/vault.lock")).unwrap();
+    let pid: i32 = holder.split(' ').nth(1).unwrap().parse().unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let output = shell.wait_with_output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
+}
+
+#[test]
 fn a_full_disk_is_told_and_is_a_failure() {
     let bench = bench("en_US.UTF-8");
     config(&bench, "http://127.0.0.1:1/token", "http://127.0.0.1:1/send");

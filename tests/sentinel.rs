@@ -343,11 +343,11 @@ fn answers(stage: &Stage) -> Vec<Shown> {
         stream.set_read_timeout(Some(SOON)).unwrap();
         (format!("GET {path}"), ask(stream, path))
     });
-    let socket = |path: &&str| {
+    let at_the_socket = PATHS.iter().map(|path| {
         let stream = UnixStream::connect(stage.bench.path("one-api-sidecar/vault.sock")).unwrap();
         (format!("GET {path} at the control socket"), ask(stream, path))
-    };
-    over_tcp.chain(PATHS.iter().map(|path| (path, socket(&path)).1)).collect()
+    });
+    over_tcp.chain(at_the_socket).collect()
 }
 
 /// What people read of messages: not the service's own token, which is in the address, a header or a field for it.
