@@ -204,6 +204,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         HeldLost { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoSuchNotifier { name: "wechta", known: names() },
         NoNotifier,
+        ClockOff { host: "auth.example", seconds: 95_i64 },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

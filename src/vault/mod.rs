@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 #[cfg(feature = "servers")]
 use backing::Backing;
 use lock::Lock;
-pub use place::{examine, stands};
+pub use place::{could_begin, examine, has_room, stands};
 use seal::EncryptionKey;
 pub use site::Site;
 use store::Store;

@@ -169,6 +169,22 @@ impl Site {
         self.file().and_then(Lock::holder)
     }
 
+    /// Whether a vault could be made there, with room for the answers of so many requests. A server says so itself.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn could_begin(&self, max_in_flight: usize) -> Result<(), VaultError> {
+        self.file().map_or(Ok(()), |path| super::could_begin(path, max_in_flight))
+    }
+
+    /// Whether there is room for the answers of so many requests. Nobody knows it of a server.
+    ///
+    /// # Errors
+    /// When there is not.
+    pub fn has_room(&self, max_in_flight: usize) -> Result<(), VaultError> {
+        self.file().map_or(Ok(()), |path| super::has_room(path, max_in_flight))
+    }
+
     /// What there is to say about the vault's place, without opening it.
     pub async fn examine(&self) -> Vec<Finding> {
         match self {
