@@ -31,7 +31,7 @@ pub fn empty(language: Language) -> Status {
         version: "0.1.0".into(),
         time: now(),
         language,
-        agent: AgentStatus { running: true, since: Some(now() - minutes(370)), config, vault },
+        agent: AgentStatus { owner: None, running: true, since: Some(now() - minutes(370)), config, vault },
         credentials: Vec::new(),
         orphans: Vec::new(),
         notifiers: Vec::new(),
