@@ -18,9 +18,9 @@ use crate::gateway::sqlite::SqliteGateway;
 use crate::messages;
 use crate::notify::policy::Policy;
 use crate::oauth::request;
-use crate::reason::{GatewayReason, VaultReason};
+use crate::reason::{AgentReason, GatewayReason, VaultReason};
 use crate::secret::SecretSource;
-use crate::time::{Clock, SystemClock};
+use crate::time::{self, Clock, SystemClock};
 use crate::vault::{self, Contents, Vault};
 use crate::{agent, secrets};
 
@@ -88,6 +88,7 @@ async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
         findings.extend(gateway_findings(gateway));
     }
     findings.extend(secret_findings(plan, directory).await);
+    findings.extend(time::missing_zone().map(|name| Finding::warning("TZ", AgentReason::NoTimeZone { name })));
     findings
 }
 
@@ -112,6 +113,7 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
         }
         // It is made at the first start.
         Err(vault::VaultError(VaultReason::Missing { .. })) => {}
+        Err(vault::VaultError(reason @ VaultReason::Older { .. })) => findings.push(Finding::warning("vault", reason)),
         Err(error) => findings.push(Finding::error("vault", error.0)),
     }
     findings

@@ -116,6 +116,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Owned { holder: "run, pid 7" },
         NotAVault { path: path },
         Newer { found: 9, known: 1 },
+        Older { found: 1, known: 2 },
         Damaged { path: path, error: error },
         WrongKey { configured: true },
         Full { path: path },
@@ -179,6 +180,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ));
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
+        NoTimeZone { name: "Asia/Shanghai" },
         RestartNeeded { section: "[vault]" },
         Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
