@@ -186,9 +186,7 @@ impl Store {
             return Err(VaultError(VaultReason::Missing { path: path.display().to_string() }));
         }
         match Self::looked_at(OURS, path, key).map_err(|failure| failure.named(path))? {
-            Some((_, Recognised::Older(found))) => {
-                Err(VaultError(VaultReason::Older { found, known: OURS.number() }))
-            }
+            Some((_, Recognised::Older(found))) => Err(VaultError(VaultReason::Older { found, known: OURS.number() })),
             Some((seen, _)) => Ok(seen),
             None => Err(VaultError(VaultReason::Missing { path: path.display().to_string() })),
         }
