@@ -10,7 +10,9 @@ use crate::agent::{Agent, Ending, Mode, Report};
 use crate::cli::holder::{Closed, open};
 use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
-use crate::time::SystemClock;
+use crate::messages;
+use crate::reason::AgentReason;
+use crate::time::{self, SystemClock};
 use crate::vault::{Contents, Vault};
 
 /// How often a stand-by tries the lock.
@@ -24,6 +26,10 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     };
     for line in render(loaded.plan.language, &loaded.path, &loaded.text, &loaded.warnings).lines() {
         tracing::warn!("{line}");
+    }
+    if let Some(name) = time::missing_zone() {
+        let message = messages::explain(loaded.plan.language, &AgentReason::NoTimeZone { name }.into());
+        tracing::warn!("{} {}", message.what, message.remedy);
     }
     block_on(async {
         let mut signals = Signals::new()?;

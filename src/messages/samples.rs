@@ -1,5 +1,7 @@
 //! A sample of every reason there is, for tests. A variant without a sample does not compile.
 
+use serde::Deserialize;
+
 use crate::reason::{
     AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
     TokenReason, VaultReason,
@@ -118,6 +120,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Owned { holder: "run, pid 7" },
         NotAVault { path: path },
         Newer { found: 9, known: 1 },
+        Older { found: 1, known: 2 },
         Damaged { path: path, error: error },
         WrongKey { configured: true },
         Full { path: path },
@@ -183,6 +186,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ));
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
+        NoTimeZone { name: "Asia/Shanghai" },
         RestartNeeded { section: "[vault]" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
@@ -223,4 +227,16 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
         AgentReason::Abandoned { credentials: Vec::new() }.into(),
     ]
+}
+
+#[test]
+fn every_reason_is_read_again_as_it_was_written() {
+    for reason in reasons() {
+        let written = serde_json::to_string(&reason).unwrap();
+        assert_eq!(serde_json::from_str::<Reason>(&written).unwrap(), reason, "{written}");
+        let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(Reason::deserialize(value).unwrap(), reason, "{written}");
+    }
+    let unknown = serde_json::from_str::<Reason>(r#"{"room":"cellar","reason":"dark"}"#).unwrap_err();
+    assert!(unknown.to_string().contains("cellar"), "{unknown}");
 }

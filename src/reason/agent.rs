@@ -11,6 +11,11 @@ pub enum AgentReason {
         /// The system's words.
         error: String,
     },
+    /// `TZ` names a time zone that the system does not have.
+    NoTimeZone {
+        /// The name.
+        name: String,
+    },
     /// A change that needs a restart.
     RestartNeeded {
         /// The section that changed.

@@ -1,7 +1,7 @@
 //! The sidecar's own durable memory: records, fingerprints, adoptions, events.
 //!
 //! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`),
-//! sealed if there is a key ([`seal`], `sealing`), with room for answers beside it (`reserve`) and a count by which
+//! sealed if there is a key ([`seal`], `sealing`), brought forward from older versions (`schema`), with room for answers beside it (`reserve`) and a count by which
 //! an older state of it is known (`commits`). What cannot be read is never replaced: a vault that begins anew would
 //! send spent refresh tokens.
 
@@ -12,6 +12,7 @@ pub mod lock;
 mod place;
 mod reserve;
 mod rows;
+mod schema;
 pub mod seal;
 mod sealing;
 pub mod store;

@@ -19,15 +19,12 @@ use crate::reason::VaultReason;
 use crate::vault::commits::Commits;
 use crate::vault::failure::{Failure, diagnose, system};
 use crate::vault::reserve::Reserve;
+use crate::vault::schema::{OURS, Recognised, Schema};
 use crate::vault::seal::{EncryptionKey, Seal};
 use crate::vault::{
     Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError, commits, place, rows, sealing,
 };
 
-/// "OAPS": tells a vault from other SQLite files.
-const APPLICATION_ID: i64 = 0x4F41_5053;
-/// The schema this program writes.
-const SCHEMA: i64 = 1;
 /// How long another process may be in the way: `status` reads, and nobody else writes.
 const BUSY: Duration = Duration::from_secs(5);
 /// Counts the transactions; see [`crate::vault::commits`].
@@ -66,16 +63,25 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the vault, creates it if there is none; seals it if there is a key and it is not sealed yet. The caller
-    /// holds the lock.
+    /// Opens the vault, creates it if there is none, brings an older one forward; seals it if there is a key and it is
+    /// not sealed yet. The caller holds the lock.
     ///
     /// # Errors
     /// When it cannot be read, is not a vault, is damaged, newer than this program, sealed with another key, or not
     /// ours alone: nothing was changed then.
     pub fn open(path: &Path, key: Option<&EncryptionKey>, max_in_flight: usize) -> Result<Self, VaultError> {
+        Self::open_as(OURS, path, key, max_in_flight)
+    }
+
+    pub(super) fn open_as(
+        schema: Schema,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+        max_in_flight: usize,
+    ) -> Result<Self, VaultError> {
         if place::stands(path)? {
-            let is_sealed = match Self::looked_at(path, key) {
-                Ok(Some(seen)) => seen.is_sealed(),
+            let is_sealed = match Self::looked_at(schema, path, key) {
+                Ok(Some((seen, _))) => seen.is_sealed(),
                 Ok(None) if commits::any(path) => return Err(place::gone(path)),
                 Ok(None) => false,
                 // `status` reads at this moment; what is wrong is found below, too.
@@ -93,26 +99,36 @@ impl Store {
         }
         let open = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            let mut store = Self::prepare(connection, path, key)?;
+            let mut store = Self::prepare(schema, connection, path, key)?;
             store.reserve.resize(max_in_flight);
             Ok(store)
         };
         open().map_err(|failure: Failure| failure.named(path))
     }
 
-    fn prepare(mut connection: Connection, path: &Path, key: Option<&EncryptionKey>) -> Result<Self, Failure> {
+    fn prepare(
+        schema: Schema,
+        mut connection: Connection,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+    ) -> Result<Self, Failure> {
         connection.pragma_update(None, "secure_delete", "ON")?;
-        let recognised = recognise(&connection)?;
+        let recognised = schema.recognise(&connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        if matches!(recognised, Recognised::Empty) {
+        if let Recognised::Older(from) = recognised {
+            let seal = sealing::proven(&connection, key)?;
+            let copy = schema.migrate(&mut connection, path, &seal, from)?;
+            let to = schema.number();
+            tracing::info!(from, to, copy = %copy.display(), "the vault was brought forward; the copy is as it was before");
+        }
+        if recognised == Recognised::Empty {
             let transaction = connection.transaction()?;
             transaction.execute_batch(rows::CREATE)?;
             let mut fingerprint_key = [0u8; 32];
             SystemRandom::new().fill(&mut fingerprint_key).map_err(|_| Failure::NoRandomness)?;
             sealing::begin(&transaction, &Seal::with(key), &fingerprint_key)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
+            schema.stamp(&transaction)?;
             transaction.commit()?;
         }
         let mut store = Self::read(connection, path, key)?;
@@ -150,8 +166,9 @@ impl Store {
         }
         let open = || -> Result<Self, Failure> {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            match recognise(&connection)? {
+            match OURS.recognise(&connection)? {
                 Recognised::Vault => Self::read(connection, path, key),
+                Recognised::Older(found) => Err(VaultReason::Older { found, known: OURS.number() }.into()),
                 Recognised::Empty => Err(missing().into()),
             }
         };
@@ -167,8 +184,11 @@ impl Store {
         if !place::stands(path)? {
             return Err(VaultError(VaultReason::Missing { path: path.display().to_string() }));
         }
-        let seen = Self::looked_at(path, key).map_err(|failure| failure.named(path))?;
-        seen.ok_or_else(|| VaultError(VaultReason::Missing { path: path.display().to_string() }))
+        match Self::looked_at(OURS, path, key).map_err(|failure| failure.named(path))? {
+            Some((_, Recognised::Older(found))) => Err(VaultError(VaultReason::Older { found, known: OURS.number() })),
+            Some((seen, _)) => Ok(seen),
+            None => Err(VaultError(VaultReason::Missing { path: path.display().to_string() })),
+        }
     }
 
     /// [`Store::look`] beside the owner: by SQLite's own locks, which keep nobody waiting.
@@ -184,7 +204,11 @@ impl Store {
         }
     }
 
-    fn looked_at(path: &Path, key: Option<&EncryptionKey>) -> Result<Option<Self>, Failure> {
+    fn looked_at(
+        schema: Schema,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+    ) -> Result<Option<(Self, Recognised)>, Failure> {
         let connection = if place::has_log(path) {
             // What the log holds is indexed in memory, and closing does not move it into the file.
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -195,14 +219,15 @@ impl Store {
             let uri = place::immutable_uri(path);
             connect(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
         };
-        if matches!(recognise(&connection)?, Recognised::Empty) {
+        let recognised = schema.recognise(&connection)?;
+        if recognised == Recognised::Empty {
             return Ok(None);
         }
         let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if sound != "ok" {
             return Err(VaultReason::Damaged { path: path.display().to_string(), error: sound }.into());
         }
-        Self::read(connection, path, key).map(Some)
+        Ok(Some((Self::read(connection, path, key)?, recognised)))
     }
 
     /// Makes fingerprints under this vault's key.
@@ -386,24 +411,6 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failure> {
     // In an image with a read-only root there is no directory for temporary files.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
-}
-
-/// A file that is a vault, or one that nobody wrote to yet.
-enum Recognised {
-    Vault,
-    Empty,
-}
-
-fn recognise(connection: &Connection) -> Result<Recognised, Failure> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (application, version, tables) {
-        (0, 0, 0) => Ok(Recognised::Empty),
-        (APPLICATION_ID, found, _) if found > SCHEMA => Err(VaultReason::Newer { found, known: SCHEMA }.into()),
-        (APPLICATION_ID, SCHEMA, _) => Ok(Recognised::Vault),
-        _ => Err(Failure::NotAVault),
-    }
 }
 
 #[cfg(test)]

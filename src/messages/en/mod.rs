@@ -164,6 +164,11 @@ fn agent(reason: &AgentReason) -> Message {
             format!("The system does not report file changes ({error}); files are compared every few seconds instead."),
             "Nothing has to be done; to have edits taken at once, raise `fs.inotify.max_user_watches` on the host.",
         ),
+        AgentReason::NoTimeZone { name } => Message::new(
+            format!("There is no time zone `{name}` on this system; times in messages are UTC."),
+            "Write `TZ` as a rule, which needs no database: `CST-8` for China, `<+01>-1` for UTC+1. Or install tzdata; in \
+             a container, mount the host's: `/usr/share/zoneinfo:/usr/share/zoneinfo:ro`.",
+        ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
             "Restart the sidecar when it suits you; with compose: `docker compose restart`.",

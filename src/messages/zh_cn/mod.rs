@@ -162,6 +162,11 @@ fn agent(reason: &AgentReason) -> Message {
             format!("系统无法通知文件变动（{error}），改为每隔几秒比较文件内容。"),
             "可以不处理；若希望修改立即生效，请在宿主机上调大 `fs.inotify.max_user_watches`。",
         ),
+        AgentReason::NoTimeZone { name } => Message::new(
+            format!("系统中没有时区 `{name}`，消息中的时间为 UTC。"),
+            "请把 `TZ` 写成不依赖时区数据库的规则：中国为 `CST-8`，UTC+1 为 `<+01>-1`。也可以安装 tzdata；\
+             在容器中挂载宿主机的：`/usr/share/zoneinfo:/usr/share/zoneinfo:ro`。",
+        ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` 已修改，下次启动时才会生效。"),
             "请在方便时重启 sidecar；使用 compose 时：`docker compose restart`。",
