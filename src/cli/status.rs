@@ -11,7 +11,6 @@ use clap::Args;
 
 use crate::agent::deliver::Room;
 use crate::channel::ownership::Adoption;
-use crate::channel::policy::ChannelState;
 use crate::cli::holder;
 use crate::cli::place::{Surveyed, complain};
 use crate::cli::vault::encryption_key;
@@ -23,8 +22,10 @@ use crate::gateway::thread::GatewayHandle;
 use crate::messages::{self, Words};
 use crate::notify::policy::Policy;
 use crate::reason::{Language, VaultReason};
+use crate::telemetry::recent::Recent;
 use crate::telemetry::status::{
-    self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status,
+    self, AgentStatus, ChannelStatus, ConfigStatus, CredentialState, CredentialStatus, Known, Status, VaultStatus,
+    channel_word,
 };
 use crate::time::{Clock, SystemClock, Timestamp};
 use crate::vault::{Contents, Vault, VaultHandle, lock::Lock};
@@ -111,6 +112,11 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
         (Some(plan), Some((_, contents))) => status::orphans(plan, contents.records.iter()),
         _ => Vec::new(),
     };
+    let language = surveyed.language();
+    let events = match &opened {
+        Some((_, contents)) => status::events(language, contents.events.iter().cloned().collect::<Recent>().iter()),
+        None => Vec::new(),
+    };
     let credentials = match &surveyed.plan {
         Some(plan) => look(plan, opened, now).await,
         None => opened.map(|(_, contents)| from_vault(&contents, now)).unwrap_or_default(),
@@ -119,14 +125,17 @@ async fn status(surveyed: &Surveyed) -> Result<Status, Exit> {
     Ok(Status {
         version: env!("CARGO_PKG_VERSION").into(),
         time: now,
+        language,
         agent: AgentStatus {
             running: Lock::holder(&surveyed.vault).is_some(),
             since: None,
             config: ConfigStatus { path, loaded_at: None, problem },
+            vault: VaultStatus::default(),
         },
         credentials,
         orphans,
         notifiers,
+        events,
     })
 }
 
@@ -228,7 +237,7 @@ pub fn table(credentials: &[CredentialStatus], language: Language, now: Timestam
     let mut rows = vec![[titles.credential, titles.state, titles.expires, titles.next_refresh].map(str::to_owned)];
     for credential in &sorted {
         let moment = |moment: Option<Timestamp>| moment.map_or_else(|| "—".into(), |at| words.from_now(at, now));
-        let state = credential_word(words, credential.state);
+        let state = credential.state.word(words);
         rows.push([
             credential.name.clone(),
             state.to_owned(),
@@ -278,34 +287,6 @@ fn colour(state: CredentialState) -> &'static str {
         CredentialState::Uncertain | CredentialState::Failing => "33",
         CredentialState::Active => "32",
         CredentialState::Waiting | CredentialState::Disabled => "2",
-    }
-}
-
-fn credential_word(words: &Words, state: CredentialState) -> &'static str {
-    let words = &words.credential;
-    match state {
-        CredentialState::Halted => words.halted,
-        CredentialState::Expired => words.expired,
-        CredentialState::Uncertain => words.uncertain,
-        CredentialState::Failing => words.failing,
-        CredentialState::Waiting => words.waiting,
-        CredentialState::Active => words.active,
-        CredentialState::Disabled => words.disabled,
-    }
-}
-
-fn channel_word(words: &Words, state: ChannelState) -> &'static str {
-    let words = &words.channel;
-    match state {
-        ChannelState::Delivered => words.delivered,
-        ChannelState::Pending => words.pending,
-        ChannelState::Foreign => words.foreign,
-        ChannelState::Missing => words.missing,
-        ChannelState::DisabledByHand => words.disabled_by_hand,
-        ChannelState::Flapping => words.flapping,
-        ChannelState::Released => words.released,
-        ChannelState::Unsupported => words.unsupported,
-        ChannelState::Conflict => words.conflict,
     }
 }
 

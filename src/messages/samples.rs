@@ -111,6 +111,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         FileUnreadable { path: "auth.json", error: error },
         UnknownFormat { known: names() },
         NothingThere { field: "refresh_token", pointer: "/a/b" },
+        SeenBefore,
+        NotKept,
         OtherClient { wanted: "app", found: "other" },
     ));
     reasons.extend(samples!(VaultReason:
@@ -128,6 +130,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Gone { path: path },
         ReadOnly { path: path },
         OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
+        Filesystem { path: path, name: "nfs" },
         Fleeting { path: path, filesystem: "overlay" },
         Unconfirmed { path: path },
     ));
@@ -160,6 +163,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         DisabledByHand,
         Flapping,
         DisabledForOtherReason { words: "quota exceeded" },
+        AbilitiesOff,
         MultiKey,
         SelfRefreshing,
         KeyIgnored { kind: 1 },
@@ -184,7 +188,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoInotify { error: error },
         NoTimeZone { name: "Asia/Shanghai" },
         RestartNeeded { section: "[vault]" },
-        Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
         Silent { holder: "process 7 on host" },

@@ -44,6 +44,7 @@ fn contents() -> Contents {
             displaced: Some(Secret::new("sentinel-displaced")),
             state: AdoptionState { generation: 3, ..AdoptionState::default() },
         }],
+        events: Vec::new(),
         notices: Some("{}".into()),
         behind: false,
     }
