@@ -213,7 +213,7 @@ fn hand(writer: Writer, database: &Path) -> Option<Hand> {
                 let began = Instant::now();
                 match sidecar.publish(std::slice::from_ref(&next)).remove(0) {
                     Ok(published) => {
-                        next.expected = next.key.clone();
+                        next.expected = Some(next.key.clone());
                         Attempt { waited: published.waited, held: Some(published.held), failure: None }
                     }
                     Err(error) => Attempt { waited: began.elapsed(), held: None, failure: Some(format!("{error:?}")) },

@@ -156,7 +156,7 @@ impl Room {
 
     /// How long the gateway may go on using the previous key.
     pub fn lag(&self) -> Duration {
-        self.plan.cache_lag.of(self.handle.kind())
+        self.plan.cache_lag.of(self.handle.kind(), self.handle.immediate())
     }
 
     /// Says anew which channels are fed here; what is known of unchanged ones stays.
@@ -364,9 +364,10 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
     const SLACK: Duration = Duration::from_secs(2);
     let last = adoptions.max_by_key(|adoption| adoption.state.delivered_at)?;
     let written_at = |path: &std::path::Path| Timestamp::from(std::fs::metadata(path).ok()?.modified().ok()?).into();
-    let mut wal = plan.database.clone().into_os_string();
+    let database = plan.database.as_deref()?;
+    let mut wal = database.to_owned().into_os_string();
     wal.push("-wal");
-    let written: Option<Timestamp> = [plan.database.as_path(), wal.as_ref()].into_iter().filter_map(written_at).max();
+    let written: Option<Timestamp> = [database, wal.as_ref()].into_iter().filter_map(written_at).max();
     let ours = last.state.delivered_at? + SLACK;
     last.state.only_ours_since.filter(|_| written.is_some_and(|written| written <= ours))
 }

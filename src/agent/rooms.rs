@@ -80,7 +80,7 @@ impl Agent {
     fn same_database(&self, name: &str) -> Option<Arc<str>> {
         use std::os::unix::fs::MetadataExt;
         let place = |gateway: &GatewayPlan| {
-            let metadata = std::fs::metadata(&gateway.database).ok()?;
+            let metadata = std::fs::metadata(gateway.database.as_ref()?).ok()?;
             Some((metadata.dev(), metadata.ino()))
         };
         let mine = place(self.plan.gateway(name)?)?;

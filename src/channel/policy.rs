@@ -207,7 +207,8 @@ mod tests {
     fn gateway(on_foreign_key: OnForeignKey, reenable: bool) -> GatewayPlan {
         GatewayPlan {
             name: DEFAULT_GATEWAY.into(),
-            database: "/x".into(),
+            database: Some("/x".into()),
+            api: None,
             kind: None,
             cache_lag: CacheLag::ByKind,
             busy_timeout: Duration::from_secs(5),
@@ -223,7 +224,7 @@ mod tests {
             kind: 50,
             name: "codex-a".into(),
             status: status.into(),
-            key: Secret::new(key),
+            key: Some(Secret::new(key)),
             created_time: 7,
             multi_key: false,
             status_reason: None,
@@ -255,7 +256,7 @@ mod tests {
         seen: bool,
     ) -> ChannelDecision {
         let key = Secret::new("new");
-        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), seen));
+        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), 4, seen));
         let key_expires_at = Some(Timestamp::from_seconds(NOW + 3600));
         let look = Look { adoption, view, supported: Ok(()), owner, key_expires_at, generation: 4, lag: LAG };
         decide(plan, look, Timestamp::from_seconds(NOW))

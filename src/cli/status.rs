@@ -18,8 +18,7 @@ use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::gateway::sqlite::SqliteGateway;
-use crate::gateway::thread::GatewayHandle;
+use crate::gateway::{self, thread::GatewayHandle};
 use crate::messages::{self, Words};
 use crate::notify::policy::Policy;
 use crate::reason::{Language, VaultReason};
@@ -143,7 +142,7 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
     }
     let mut rooms = Vec::new();
     for gateway in &plan.gateways {
-        let thread = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(gateway))), || {});
+        let thread = GatewayHandle::spawn(gateway::open(gateway), || {});
         let mut room = Room::new(Arc::clone(gateway), thread, adoptions.remove(&*gateway.name).unwrap_or_default());
         room.retarget(fed(plan, &records));
         if let Some(handle) = &handle

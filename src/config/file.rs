@@ -145,7 +145,7 @@ section! {
         pub name: String,
         /// Its SQLite file. (What One-API's SQL_DSN holds is not in this version.)
         pub database: TextOrSecret,
-        /// The admin API, instead of or beside the database. (Not in this version.)
+        /// The admin API, instead of or beside the database.
         pub api: ApiSection,
         /// Refuse a gateway that is something else. Default: auto.
         pub kind: Kind,

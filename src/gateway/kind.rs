@@ -72,7 +72,7 @@ pub fn supports(kind: GatewayKind, view: &ChannelView, key_is_explicit: bool) ->
     if let Some(reason) = belongs_to_the_gateway(kind, view.kind, view.multi_key) {
         return Err(reason);
     }
-    if view.key.expose().contains(char::REPLACEMENT_CHARACTER) {
+    if view.key.as_ref().is_some_and(|key| key.expose().contains(char::REPLACEMENT_CHARACTER)) {
         // What it holds is not text. We could neither compare it before a write nor put it back afterwards.
         return Err(ChannelReason::UnsafeKey);
     }
@@ -130,7 +130,7 @@ mod tests {
             kind,
             name: "a".into(),
             status: Status::Enabled,
-            key: Secret::new(key),
+            key: Some(Secret::new(key)),
             created_time: 1,
             multi_key: false,
             status_reason: None,

@@ -3,17 +3,25 @@
 //! The port is synchronous: every way in runs on a thread of its own, and SQLite's waits never touch the async
 //! thread. Knows nothing of credentials; called by `agent` and by commands.
 
+pub mod api;
 pub mod kind;
+pub mod reload;
 pub mod sqlite;
+mod stored;
 pub mod thread;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::view::ChannelView;
-use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
+
+use api::ApiGateway;
+use reload::Reloading;
+use sqlite::SqliteGateway;
 
 /// How many keys one transaction writes, so that it holds the gateway's lock for about a millisecond.
 pub const BATCH: usize = 32;
@@ -25,8 +33,9 @@ pub struct Publication {
     pub id: i64,
     /// `channels.created_time` of the row that was looked at.
     pub created_time: i64,
-    /// The key that was read: the write happens only if it is still there (compare and set).
-    pub expected: Secret,
+    /// The key that was read: the write happens only if it is still there (compare and set). `None` where the way in
+    /// does not show keys.
+    pub expected: Option<Secret>,
     /// The key to write. May equal `expected` when only the status is to be set.
     pub key: Secret,
     /// Whether status 3 becomes 1, and the channel's abilities are switched on.
@@ -79,6 +88,11 @@ pub trait Gateway: Send {
     /// What the gateway was recognised as at the last look.
     fn kind(&self) -> Option<GatewayKind>;
 
+    /// Whether a key that was written is used with the gateway's next request, whatever it has in memory.
+    fn immediate(&self) -> bool {
+        false
+    }
+
     /// Proves that a key could be written now, without writing anything.
     ///
     /// # Errors
@@ -93,4 +107,19 @@ pub trait Gateway: Send {
 
     /// What there is to say about it.
     fn examine(&mut self) -> Vec<Finding>;
+}
+
+/// The way to a gateway: its database, its admin API, or both. Touches nothing yet.
+pub fn open(plan: &Arc<GatewayPlan>) -> Box<dyn Gateway> {
+    let api = plan.api.clone().map(|api| ApiGateway::new(Arc::clone(plan), api));
+    match api {
+        Some(api) if plan.database.is_none() => Box::new(api),
+        Some(api) => Box::new(Reloading::new(Box::new(SqliteGateway::new(Arc::clone(plan))), api)),
+        None => Box::new(SqliteGateway::new(Arc::clone(plan))),
+    }
+}
+
+/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key.
+fn is_safe(publication: &Publication) -> bool {
+    !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
 }

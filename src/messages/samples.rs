@@ -1,8 +1,8 @@
 //! A sample of every reason there is, for tests. A variant without a sample does not compile.
 
 use crate::reason::{
-    AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
-    TokenReason, VaultReason,
+    AgentReason, ApiFailure, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason,
+    SecretReason, TokenReason, VaultReason,
 };
 use crate::time::Timestamp;
 
@@ -148,7 +148,19 @@ pub(crate) fn reasons() -> Vec<Reason> {
         SharedInode { path: path },
         Failed { error: error },
         Unused { path: path },
+        Api { failure: ApiFailure::RateLimited },
+        ApiOfOneApi,
     ));
+    let failures = [
+        ApiFailure::Unreachable { error: error.into() },
+        ApiFailure::Token(SecretReason::EnvMissing { name: "ONE_API_ADMIN_TOKEN".into() }),
+        ApiFailure::Denied,
+        ApiFailure::NotAnAdministrator,
+        ApiFailure::WrongUser,
+        ApiFailure::Refused,
+        ApiFailure::NotTheApi { status: 404 },
+    ];
+    reasons.extend(failures.map(|failure| GatewayReason::Api { failure }.into()));
     reasons.extend(samples!(ChannelReason:
         Missing,
         Replaced,

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::reason::SecretReason;
+
 /// What can be wrong with a gateway's database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -102,9 +104,50 @@ pub enum GatewayReason {
         /// Its words and code.
         error: String,
     },
+    /// The admin API does not do what it is asked.
+    Api {
+        /// What is the matter with it.
+        failure: ApiFailure,
+    },
+    /// One-API's admin API: what it writes is used only at the gateway's next reload.
+    ApiOfOneApi,
     /// For a day only we wrote to it.
     Unused {
         /// The file.
         path: String,
     },
+}
+
+/// What can be wrong with a gateway's admin API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApiFailure {
+    /// It could not be reached in time.
+    Unreachable {
+        /// The system's words, without the address.
+        error: String,
+    },
+    /// Its access token cannot be read.
+    Token(SecretReason),
+    /// It does not know the access token.
+    Denied,
+    /// The access token is not an administrator's.
+    NotAnAdministrator,
+    /// New API wants to know whose access token it is, and it is somebody else's.
+    WrongUser,
+    /// Too many requests.
+    RateLimited,
+    /// It refused without a reason that is known here. Its words are not repeated: it echoes keys.
+    Refused,
+    /// What answers at this address is no gateway's API.
+    NotTheApi {
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+}
+
+impl From<ApiFailure> for GatewayReason {
+    fn from(failure: ApiFailure) -> Self {
+        Self::Api { failure }
+    }
 }

@@ -21,7 +21,7 @@ fn the_ten_lines_of_the_contract_become_a_plan_with_every_default() {
     let plan = plan(TEN_LINES);
     assert_eq!(plan.language, Language::English);
     let [gateway] = plan.gateways.as_slice() else { panic!("{:?}", plan.gateways) };
-    assert_eq!((&*gateway.name, gateway.database.as_path()), ("default", Path::new("/data/one-api.db")));
+    assert_eq!((&*gateway.name, gateway.database.as_deref()), ("default", Some(Path::new("/data/one-api.db"))));
     assert_eq!((gateway.kind, gateway.cache_lag), (None, CacheLag::ByKind));
     assert_eq!(gateway.busy_timeout, Duration::from_secs(5));
     assert_eq!((gateway.on_foreign_key, gateway.reenable), (OnForeignKey::Report, true));
@@ -154,9 +154,9 @@ fn the_surroundings_fill_in_language_and_cache_lag() {
     let read = |env: &[(&str, &str)]| read_with(SMALL, env, None).unwrap().0;
     assert_eq!(read(&[("LANG", "zh_CN.UTF-8")]).language, Language::Chinese);
     assert_eq!(read(&[("LC_ALL", "C"), ("LANG", "zh_CN.UTF-8")]).language, Language::English);
-    assert_eq!(read(&[("MEMORY_CACHE_ENABLED", "false")]).gateways[0].cache_lag, CacheLag::Known(Duration::ZERO));
+    assert_eq!(read(&[("MEMORY_CACHE_ENABLED", "false")]).gateways[0].cache_lag, CacheLag::Shared(Duration::ZERO));
     let redis = [("REDIS_CONN_STRING", "redis://r"), ("SYNC_FREQUENCY", "60")];
-    assert_eq!(read(&redis).gateways[0].cache_lag, CacheLag::Known(Duration::from_secs(60)));
+    assert_eq!(read(&redis).gateways[0].cache_lag, CacheLag::Shared(Duration::from_secs(60)));
     let written = SMALL.replacen("database", "cache_lag = \"3s\"\ndatabase", 1);
     assert_eq!(plan(&written).gateways[0].cache_lag, CacheLag::Known(Duration::from_secs(3)));
 }

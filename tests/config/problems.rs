@@ -155,7 +155,16 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
             "gateway.database",
             not_yet("database = { env = \"SQL_DSN\" }"),
         ),
-        (SMALL.replacen("database", "kind = \"one-hub\"\ndatabase", 1), "gateway.kind", not_yet("kind = \"one-hub\"")),
+        (
+            SMALL.replacen("database", "api = { url = \"http://h\" }\ndatabase", 1),
+            "gateway.api.token",
+            missing("token"),
+        ),
+        (
+            SMALL.replacen("database", "api = { url = \"h:3000\", token = { env = \"T\" } }\ndatabase", 1),
+            "gateway.api.url",
+            ConfigReason::BadUrl { detail: "it does not begin with http:// or https://".into() },
+        ),
         (
             SMALL.replace("[[credential]]", "[credential]"),
             "credential",

@@ -145,7 +145,8 @@ pub fn database_reason<T: std::fmt::Debug>(outcome: Result<T, GatewayError>) -> 
 pub fn plan(database: &Path) -> GatewayPlan {
     GatewayPlan {
         name: DEFAULT_GATEWAY.into(),
-        database: database.to_owned(),
+        database: Some(database.to_owned()),
+        api: None,
         kind: None,
         cache_lag: CacheLag::ByKind,
         busy_timeout: Duration::from_secs(10),

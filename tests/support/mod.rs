@@ -2,6 +2,7 @@
 //! real binary as a process. Every test binary compiles it and uses a part.
 #![allow(dead_code)]
 
+pub mod admin_api;
 pub mod database;
 pub mod endpoint;
 pub mod gateway;

@@ -45,8 +45,9 @@ impl LookOrder {
         let views = self.handle.observe(self.selects).await?;
         let mut ours = HashMap::new();
         for view in &views {
-            if self.expected.get(&view.id).is_some_and(|expected| *expected != view.key) {
-                let fingerprint = self.vault.fingerprinter().of(&view.key);
+            let Some(key) = &view.key else { continue };
+            if self.expected.get(&view.id).is_some_and(|expected| expected != key) {
+                let fingerprint = self.vault.fingerprinter().of(key);
                 // A vault that cannot be read right now is no proof of a stranger: asked again at the next look.
                 if let Ok(seen_by) = self.vault.seen_by(FingerprintKind::Key, fingerprint).await {
                     ours.insert(view.id, !seen_by.is_empty());

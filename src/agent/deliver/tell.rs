@@ -90,7 +90,8 @@ impl Room {
     }
 
     pub(super) fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
-        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        let path = self.plan.database.as_deref().map(|database| database.display().to_string());
+        let reason = GatewayReason::Unused { path: path.unwrap_or_default() };
         Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Check;
-use crate::config::file::{Entry, GatewaySection};
-use crate::config::plan::{CacheLag, DEFAULT_GATEWAY, GatewayKind, GatewayPlan};
+use super::network::gateway_url;
+use crate::config::file::{ApiSection, Entry, GatewaySection};
+use crate::config::plan::{ApiPlan, CacheLag, DEFAULT_GATEWAY, GatewayPlan};
 use crate::config::words::{AutoOrLength, Reenable};
 use crate::reason::ConfigReason;
 use crate::secret::TextOrSecret;
@@ -59,15 +60,8 @@ pub(super) fn gateways(check: &mut Check<'_>, names: &[Option<Arc<str>>]) -> Vec
 
 fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Arc<str>>) -> Option<GatewayPlan> {
     let (label, written) = (&entry.label, &entry.at.value);
-    if let Some(api) = &written.api {
-        check.not_yet(format!("{label}.api"), &api.span, "[gateway] api");
-    }
-    let kind = written.kind.as_ref().and_then(|kind| {
-        if kind.value.0 == Some(GatewayKind::OneHub) {
-            check.not_yet(format!("{label}.kind"), &kind.span, "kind = \"one-hub\"");
-        }
-        kind.value.0
-    });
+    let api = written.api.as_ref().map(|api| api_plan(check, &format!("{label}.api"), api));
+    let kind = written.kind.as_ref().and_then(|kind| kind.value.0);
     let busy_timeout = check.length(
         &format!("{label}.busy_timeout"),
         written.busy_timeout.as_ref(),
@@ -75,20 +69,24 @@ fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Ar
         Duration::from_millis(1)..=Duration::from_secs(5 * 60),
     );
     let cache_lag = cache_lag(check, label, written.cache_lag.as_ref());
-    let database = match &written.database {
-        Some(database) => database_path(check, label, database)?,
-        None => {
-            // Who asks for the admin API alone was told that it is not here yet.
-            if written.api.is_none() {
-                check.missing(label, "database", &entry.at.span);
-            }
+    let database = match (&written.database, &api) {
+        (Some(database), _) => Some(database_path(check, label, database)?),
+        (None, Some(_)) => None,
+        (None, None) => {
+            check.missing(label, "database", &entry.at.span);
             return None;
         }
+    };
+    // What was wrong with it was said.
+    let api = match api {
+        Some(api) => Some(api?),
+        None => None,
     };
     let allowed = written.allow_filesystem.as_ref().map_or(&[][..], |allowed| &allowed.value);
     Some(GatewayPlan {
         name: name?,
         database,
+        api,
         kind,
         cache_lag,
         busy_timeout,
@@ -96,6 +94,18 @@ fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Ar
         reenable: written.reenable.as_ref().is_none_or(|word| word.value == Reenable::Auto),
         allow_filesystem: allowed.iter().map(|name| name.value.clone()).collect(),
     })
+}
+
+fn api_plan(check: &mut Check<'_>, label: &str, written: &At<ApiSection>) -> Option<ApiPlan> {
+    let api = &written.value;
+    for (key, is_there) in [("url", api.url.is_some()), ("token", api.token.is_some())] {
+        if !is_there {
+            check.missing(label, key, &written.span);
+        }
+    }
+    let url = api.url.as_ref().and_then(|url| gateway_url(check, &format!("{label}.url"), url));
+    let token = api.token.as_ref().map(|token| check.secret(&format!("{label}.token"), &token.value, &token.span));
+    Some(ApiPlan { url: url?, token: token?, user: api.user.as_ref().map(|user| user.value) })
 }
 
 /// The database's file; what One-API's `SQL_DSN` may hold besides is told apart, and never repeated.
@@ -145,9 +155,9 @@ fn cache_lag_of(env: &dyn Fn(&str) -> Option<String>) -> CacheLag {
     let every = var("SYNC_FREQUENCY");
     if memory == Some(true) || (has_redis && every.is_some()) {
         let seconds = every.and_then(|every| every.trim().parse::<u32>().ok());
-        return seconds.map_or(CacheLag::ByKind, |seconds| CacheLag::Known(Duration::from_secs(seconds.into())));
+        return seconds.map_or(CacheLag::ByKind, |seconds| CacheLag::Shared(Duration::from_secs(seconds.into())));
     }
-    if memory == Some(false) && !has_redis { CacheLag::Known(Duration::ZERO) } else { CacheLag::ByKind }
+    if memory == Some(false) && !has_redis { CacheLag::Shared(Duration::ZERO) } else { CacheLag::ByKind }
 }
 
 #[cfg(test)]
@@ -156,7 +166,7 @@ mod tests {
 
     #[test]
     fn the_shared_environment_tells_the_cache_lag() {
-        let known = |seconds| CacheLag::Known(Duration::from_secs(seconds));
+        let known = |seconds| CacheLag::Shared(Duration::from_secs(seconds));
         for (env, expected) in [
             (&[][..], CacheLag::ByKind),
             (&[("MEMORY_CACHE_ENABLED", "true")], CacheLag::ByKind),

@@ -201,10 +201,12 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
         .map(|key| check.secret("vault.encryption_key", &key.value, &key.span));
     let path = match (vault.and_then(|vault| vault.path.as_ref()), gateways) {
         (Some(path), _) => check.path(&path.value),
-        (None, [gateway]) if written == 1 => beside(&gateway.database),
+        (None, [gateway]) if written == 1 && gateway.database.is_some() => {
+            gateway.database.as_deref().map(beside).unwrap_or_default()
+        }
         (None, _) => {
             check.incomplete = true;
-            if written > 1 && !check.config.told.about("vault.path") {
+            if (written > 1 || !gateways.is_empty()) && !check.config.told.about("vault.path") {
                 check.reader.error("vault.path", header, ConfigReason::VaultPathNeeded);
             }
             return None;

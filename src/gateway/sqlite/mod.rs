@@ -11,7 +11,7 @@ mod rows;
 mod write;
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::{Transaction, TransactionBehavior};
@@ -19,7 +19,7 @@ use rusqlite::{Transaction, TransactionBehavior};
 use self::diagnose::{beside, hindrances};
 use self::mount::Hazards;
 use self::open::Visit;
-use super::{BATCH, Gateway, GatewayError, Publication, Published, Trace};
+use super::{BATCH, Gateway, GatewayError, Publication, Published, Trace, is_safe};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
@@ -29,23 +29,25 @@ use crate::reason::{ChannelReason, GatewayReason};
 #[derive(Debug)]
 pub struct SqliteGateway {
     plan: Arc<GatewayPlan>,
+    database: PathBuf,
     kind: Option<GatewayKind>,
     hazards: Hazards,
     seen: Trace,
 }
 
 impl SqliteGateway {
-    /// Touches nothing yet.
+    /// The gateway on the plan's file; touches nothing yet.
     pub fn new(plan: Arc<GatewayPlan>) -> Self {
-        Self { plan, kind: None, hazards: Hazards::default(), seen: Trace::default() }
+        let database = plan.database.clone().unwrap_or_default();
+        Self { plan, database, kind: None, hazards: Hazards::default(), seen: Trace::default() }
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
-        let visit = Visit::open(&self.plan, &mut self.hazards)?;
+        let visit = Visit::open(&self.plan, &self.database, &mut self.hazards)?;
         self.kind = Some(visit.kind);
         match self.plan.kind {
-            // It routes from memory and its master never reloads: what SQL wrote is never seen.
-            _ if visit.kind == GatewayKind::OneHub => Err(GatewayReason::OneHub),
+            // It routes from memory and its master never reloads: what SQL wrote is never seen, unless it is told.
+            _ if visit.kind == GatewayKind::OneHub && self.plan.api.is_none() => Err(GatewayReason::OneHub),
             Some(wanted) if wanted != visit.kind => Err(GatewayReason::OtherKind {
                 wanted: wanted.as_str().to_owned(),
                 found: visit.kind.as_str().to_owned(),
@@ -130,7 +132,7 @@ impl Gateway for SqliteGateway {
     }
 
     fn trace(&self) -> Trace {
-        std::fs::canonicalize(&self.plan.database).map_or_else(|_| Trace::default(), |path| trace_of(&path))
+        std::fs::canonicalize(&self.database).map_or_else(|_| Trace::default(), |path| trace_of(&path))
     }
 
     fn changed(&mut self) -> bool {
@@ -144,7 +146,7 @@ impl Gateway for SqliteGateway {
         // Where permissions are at fault, all of them: mending one only shows the next.
         let mut reasons = match reason {
             GatewayReason::ReadOnlyFile { .. } | GatewayReason::ReadOnlyDirectory { .. } => {
-                std::fs::canonicalize(&self.plan.database).map(|path| hindrances(&path)).unwrap_or_default()
+                std::fs::canonicalize(&self.database).map(|path| hindrances(&path)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -153,11 +155,6 @@ impl Gateway for SqliteGateway {
         }
         reasons.into_iter().map(|reason| Finding::error(about.as_str(), reason)).collect()
     }
-}
-
-/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key.
-fn is_safe(publication: &Publication) -> bool {
-    !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
 }
 
 /// What a `stat` shows of a database and of its `-wal`.

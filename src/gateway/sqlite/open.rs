@@ -35,9 +35,9 @@ pub(super) struct Visit {
 
 impl Visit {
     /// Opens the database and recognises what it is.
-    pub(super) fn open(plan: &GatewayPlan, hazards: &mut Hazards) -> Result<Self, GatewayReason> {
+    pub(super) fn open(plan: &GatewayPlan, database: &Path, hazards: &mut Hazards) -> Result<Self, GatewayReason> {
         let patience = Patience::new(plan.busy_timeout);
-        let (path, metadata) = find(&plan.database)?;
+        let (path, metadata) = find(database)?;
         hazards.refuse(&path, &metadata, &plan.allow_filesystem)?;
         if metadata.len() == 0 {
             // A gateway makes its file before its tables; opening it could only disturb.

@@ -19,6 +19,7 @@ use crate::failpoint::failpoint;
 use crate::gateway::kind::belongs_to_the_gateway;
 use crate::gateway::{Publication, Published, Trace};
 use crate::reason::{ChannelReason, GatewayReason};
+use crate::secret::Secret;
 
 /// How long a commit waits for readers to leave. The gateway's own writers, who wait behind us, give up after 3 s.
 const HOLD_AT_MOST: Duration = Duration::from_secs(1);
@@ -86,7 +87,8 @@ struct Statements<'a> {
     look: Statement<'a>,
     set_key: Statement<'a>,
     enable: Statement<'a>,
-    enable_abilities: Statement<'a>,
+    /// one-hub has no such table of its own.
+    enable_abilities: Option<Statement<'a>>,
 }
 
 impl<'a> Statements<'a> {
@@ -103,7 +105,12 @@ impl<'a> Statements<'a> {
             // Never from 2: that was somebody's hand.
             enable: connection.prepare("UPDATE channels SET status = 1 WHERE id = :id AND status = 3")?,
             // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
-            enable_abilities: connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?,
+            enable_abilities: match visit.kind {
+                GatewayKind::OneHub => None,
+                GatewayKind::OneApi | GatewayKind::NewApi => {
+                    Some(connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?)
+                }
+            },
         })
     }
 
@@ -137,15 +144,15 @@ impl<'a> Statements<'a> {
         let changed = self.set_key.execute(named_params! {
             ":key": publication.key.expose(),
             ":id": id,
-            ":expected": publication.expected.expose(),
+            ":expected": publication.expected.as_ref().map(Secret::expose),
             ":created_time": publication.created_time,
         })?;
         if changed != 1 {
             return Ok(Err(ChannelReason::Conflict));
         }
         let reenabled = publication.reenable && self.enable.execute(named_params! { ":id": id })? == 1;
-        if reenabled {
-            self.enable_abilities.execute(named_params! { ":id": id })?;
+        if let Some(abilities) = self.enable_abilities.as_mut().filter(|_| reenabled) {
+            abilities.execute(named_params! { ":id": id })?;
         }
         Ok(Ok(reenabled))
     }
@@ -162,7 +169,8 @@ impl<'a> Statements<'a> {
         }
         let as_written = last.iter().all(|(id, (publication, reenabled))| {
             views.get(id).is_some_and(|view| {
-                view.key == publication.key && (!reenabled || (view.status == Status::Enabled && !view.abilities_off))
+                view.key.as_ref() == Some(&publication.key)
+                    && (!reenabled || (view.status == Status::Enabled && !view.abilities_off))
             })
         });
         if as_written {
@@ -176,7 +184,7 @@ impl<'a> Statements<'a> {
     fn confirm(&mut self, batch: &[&Publication], answers: &mut Answers) -> rusqlite::Result<()> {
         let views = self.look(batch)?;
         for (publication, answer) in batch.iter().zip(answers) {
-            let holds = views.get(&publication.id).is_some_and(|view| view.key == publication.key);
+            let holds = views.get(&publication.id).is_some_and(|view| view.key.as_ref() == Some(&publication.key));
             if answer.is_ok() && !holds {
                 *answer = Err(ChannelReason::Conflict);
             }

@@ -2,7 +2,7 @@
 
 use super::list;
 use crate::messages::Message;
-use crate::reason::{ChannelReason, GatewayReason};
+use crate::reason::{ApiFailure, ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {
     match reason {
@@ -87,10 +87,54 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("The gateway's database did not take the key: {error}."),
             "It is tried again by itself. If it lasts, look whether the gateway itself can still write.",
         ),
+        GatewayReason::Api { failure } => api(failure),
+        GatewayReason::ApiOfOneApi => Message::new(
+            "One-API goes on with the key in its memory until its next reload, whatever its admin API is told; a \
+             channel that the old key gets disabled until then is enabled again and again.",
+            "Let the sidecar write the database instead (`database` in `[gateway]`), or switch the gateway's memory \
+             cache off (`MEMORY_CACHE_ENABLED=false`, no Redis), or refresh early enough (`refresh_before`).",
+        ),
         GatewayReason::Unused { path } => Message::new(
             format!("For a day nobody but the sidecar has written to {path}: the gateway seems to use another one."),
             "Compare `database` in `[gateway]` with the gateway's own settings: its volume, and SQL_DSN or \
              SQLITE_PATH.",
+        ),
+    }
+}
+
+fn api(failure: &ApiFailure) -> Message {
+    match failure {
+        ApiFailure::Unreachable { error } => Message::new(
+            format!("The gateway's admin API cannot be reached: {error}."),
+            "Check `url` under `api` in `[gateway]`, and that the gateway runs; in compose it is the service's name. \
+             It is tried again by itself.",
+        ),
+        ApiFailure::Token(reason) => super::secret::explain(reason),
+        ApiFailure::Denied => Message::new(
+            "The gateway does not know the access token of its admin API.",
+            "Make one in the gateway's web page, logged in as an administrator (Settings, Personal: the system access \
+             token), and put it where `token` under `api` in `[gateway]` points.",
+        ),
+        ApiFailure::NotAnAdministrator => Message::new(
+            "The access token of the gateway's admin API belongs to a user who is no administrator.",
+            "Make the token as an administrator, or make that user one in the gateway's web page.",
+        ),
+        ApiFailure::WrongUser => Message::new(
+            "The gateway wants to know whose access token it is, and it is not that user's.",
+            "Write the administrator's id as `user` under `api` in `[gateway]`; the first administrator is 1. The \
+             gateway's web page shows it under Users.",
+        ),
+        ApiFailure::RateLimited => Message::new(
+            "The gateway's admin API takes no more requests for now: 480 in 3 minutes is One-API's limit.",
+            "It is tried again by itself. If it recurs, raise `GLOBAL_API_RATE_LIMIT` on the gateway.",
+        ),
+        ApiFailure::Refused => Message::new(
+            "The gateway's admin API refused the key.",
+            "It is tried again by itself. The gateway's own log says why.",
+        ),
+        ApiFailure::NotTheApi { status } => Message::new(
+            format!("What answers at the admin API's address is not a gateway's API (HTTP {status})."),
+            "Check `url` under `api` in `[gateway]`: the address of the gateway's web page, without `/api`.",
         ),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::list;
 use crate::messages::Message;
-use crate::reason::{ChannelReason, GatewayReason};
+use crate::reason::{ApiFailure, ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {
     match reason {
@@ -80,9 +80,46 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("密钥未能写入网关数据库：{error}。"),
             "会自动重试。若一直如此，请看看网关自己是否还能写入。",
         ),
+        GatewayReason::Api { failure } => api(failure),
+        GatewayReason::ApiOfOneApi => Message::new(
+            "无论管理接口收到什么，One-API 在下次重新加载之前都继续使用内存中的密钥；在此期间被旧密钥禁用的渠道会被反复重新启用。",
+            "让 sidecar 直接写数据库（`[gateway]` 中的 `database`），或关闭网关的内存缓存（`MEMORY_CACHE_ENABLED=false`，且不用 Redis），\
+             或更早刷新（`refresh_before`）。",
+        ),
         GatewayReason::Unused { path } => Message::new(
             format!("一天以来除了 sidecar 没有人写过 {path}：网关用的似乎是另一个数据库。"),
             "请把 `[gateway]` 中的 `database` 与网关自己的设置对照：它的卷，以及 SQL_DSN 或 SQLITE_PATH。",
+        ),
+    }
+}
+
+fn api(failure: &ApiFailure) -> Message {
+    match failure {
+        ApiFailure::Unreachable { error } => Message::new(
+            format!("无法访问网关的管理接口：{error}。"),
+            "检查 `[gateway]` 中 `api` 的 `url`，以及网关是否在运行；在 compose 中用服务名。会自动重试。",
+        ),
+        ApiFailure::Token(reason) => super::secret::explain(reason),
+        ApiFailure::Denied => Message::new(
+            "网关不认识管理接口的访问令牌。",
+            "以管理员身份登录网关网页，在个人设置中生成系统访问令牌，放到 `[gateway]` 中 `api` 的 `token` 所指之处。",
+        ),
+        ApiFailure::NotAnAdministrator => Message::new(
+            "管理接口的访问令牌所属的用户不是管理员。",
+            "用管理员身份生成令牌，或在网关网页中把该用户设为管理员。",
+        ),
+        ApiFailure::WrongUser => Message::new(
+            "网关要求说明访问令牌属于谁，而所填的用户不符。",
+            "在 `[gateway]` 中 `api` 里写上管理员的编号 `user`；第一个管理员是 1，网关网页的“用户”中可以看到。",
+        ),
+        ApiFailure::RateLimited => Message::new(
+            "网关的管理接口暂时不再接受请求：One-API 的上限是 3 分钟 480 次。",
+            "会自动重试。若反复出现，请在网关上调高 `GLOBAL_API_RATE_LIMIT`。",
+        ),
+        ApiFailure::Refused => Message::new("网关的管理接口拒绝了密钥。", "会自动重试。原因见网关自己的日志。"),
+        ApiFailure::NotTheApi { status } => Message::new(
+            format!("管理接口地址上应答的不是网关的接口（HTTP {status}）。"),
+            "检查 `[gateway]` 中 `api` 的 `url`：填网关网页的地址，不带 `/api`。",
         ),
     }
 }
