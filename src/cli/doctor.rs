@@ -13,8 +13,8 @@ use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{GatewayPlan, NotifierPlan, Plan};
 use crate::finding::{Finding, Severity};
-use crate::gateway::Gateway;
-use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway;
+use crate::gateway::thread::GatewayHandle;
 use crate::messages;
 use crate::notify::policy::Policy;
 use crate::oauth::request;
@@ -85,7 +85,7 @@ fn text(found: &[Found], works: bool, language: crate::reason::Language) -> Stri
 async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
     let mut findings = vault_findings(plan).await;
     for gateway in &plan.gateways {
-        findings.extend(gateway_findings(gateway));
+        findings.extend(GatewayHandle::spawn(gateway::open(gateway), || {}).examine().await);
     }
     findings.extend(secret_findings(plan, directory).await);
     findings
@@ -121,7 +121,7 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
 fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
     let here = contents.adoptions.iter().filter(|adoption| *adoption.gateway == *gateway.name);
     let since = only_ours_since(gateway, here)?;
-    let reason = GatewayReason::Unused { path: gateway.database.display().to_string() };
+    let reason = GatewayReason::Unused { path: gateway.database.to_string() };
     (SystemClock.now().since(since) >= UNUSED_AFTER)
         .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
 }
@@ -134,10 +134,6 @@ fn notifier_findings(plan: &Plan, remembered: Option<&str>) -> Vec<Finding> {
         Some(Finding::warning(format!("notifier {:?}", &*notifier.name), reason))
     };
     plan.notifiers.iter().filter_map(problem).collect()
-}
-
-fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {
-    SqliteGateway::new(Arc::clone(gateway)).examine()
 }
 
 /// Every secret that the plan names is read once; its value goes nowhere.

@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::header::HeaderName;
 use url::{Host, Url};
 
+use crate::config::dsn::Dsn;
 use crate::config::file::Config;
 use crate::config::template::Template;
 use crate::config::{diff, resolve};
@@ -49,8 +50,8 @@ pub struct Plan {
 pub struct GatewayPlan {
     /// Its name; [`DEFAULT_GATEWAY`] where the config gives none.
     pub name: Arc<str>,
-    /// Its SQLite file, absolute.
-    pub database: PathBuf,
+    /// Its database.
+    pub database: Database,
     /// What it must be; `None` takes what it is.
     pub kind: Option<GatewayKind>,
     /// How long it may go on using the previous key.
@@ -63,6 +64,39 @@ pub struct GatewayPlan {
     pub reenable: bool,
     /// Filesystems that are otherwise refused.
     pub allow_filesystem: Vec<String>,
+}
+
+/// The database that a gateway keeps its channels in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file, absolute.
+    File(PathBuf),
+    /// A server: where its address is read from, which holds a password ([`crate::config::dsn`]).
+    Server(SecretSource),
+}
+
+impl Database {
+    /// The SQLite file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server(_) => None,
+        }
+    }
+}
+
+/// What may be shown of it: a path, `mysql://host:3306/database`, or where its address is read from.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(SecretSource::Value(written)) => match Dsn::parse(written.expose()) {
+                Ok(dsn) => write!(f, "{dsn}"),
+                Err(_) => f.write_str("…"),
+            },
+            Self::Server(source) => write!(f, "{source}"),
+        }
+    }
 }
 
 /// The programs whose databases we write to.

@@ -3,14 +3,19 @@
 //! The port is synchronous: every way in runs on a thread of its own, and SQLite's waits never touch the async
 //! thread. Knows nothing of credentials; called by `agent` and by commands.
 
+mod batch;
 pub mod kind;
+#[cfg(feature = "servers")]
+pub mod server;
 pub mod sqlite;
+mod stored;
 pub mod thread;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::view::ChannelView;
-use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::config::plan::{ChannelSelect, Database, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
@@ -59,6 +64,21 @@ pub enum GatewayError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Trace([(u64, i64, i64, u64); 2]);
 
+/// Which database it really is, whatever leads there: two gateways of one place are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+/// The way into the gateway of a plan. Touches nothing yet.
+pub fn open(plan: &Arc<GatewayPlan>) -> Box<dyn Gateway> {
+    match &plan.database {
+        Database::File(path) => Box::new(sqlite::SqliteGateway::new(path.clone(), Arc::clone(plan))),
+        #[cfg(feature = "servers")]
+        Database::Server(address) => Box::new(server::ServerGateway::new(address.clone(), Arc::clone(plan))),
+        #[cfg(not(feature = "servers"))]
+        Database::Server(_) => unreachable!("the config has refused it"),
+    }
+}
+
 /// A gateway, reached in some way.
 pub trait Gateway: Send {
     /// Looks at the channels that are asked for; those that are not there are left out.
@@ -78,6 +98,9 @@ pub trait Gateway: Send {
 
     /// What the gateway was recognised as at the last look.
     fn kind(&self) -> Option<GatewayKind>;
+
+    /// Which database it is; `None` while that cannot be told.
+    fn place(&mut self) -> Option<Place>;
 
     /// Proves that a key could be written now, without writing anything.
     ///
