@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use one_api_sidecar::channel::view::{ChannelView, Status};
-use one_api_sidecar::config::plan::{ApiPlan, ChannelSelect, GatewayKind, GatewayPlan};
+use one_api_sidecar::config::plan::{ApiPlan, ChannelSelect, Database, GatewayKind, GatewayPlan};
 use one_api_sidecar::finding::Severity;
 use one_api_sidecar::gateway::{self, Gateway, GatewayError, Publication};
 use one_api_sidecar::messages::explain;

@@ -197,7 +197,7 @@ fn is_about_the_key(reason: Option<&str>) -> bool {
 mod tests {
     use super::*;
     use crate::channel::ownership::{AdoptionState, owner};
-    use crate::config::plan::{CacheLag, DEFAULT_GATEWAY};
+    use crate::config::plan::{CacheLag, DEFAULT_GATEWAY, Database};
     use crate::credential::record::RecordId;
     use crate::secret::Secret;
 
@@ -207,7 +207,7 @@ mod tests {
     fn gateway(on_foreign_key: OnForeignKey, reenable: bool) -> GatewayPlan {
         GatewayPlan {
             name: DEFAULT_GATEWAY.into(),
-            database: Some("/x".into()),
+            database: Database::File("/x".into()),
             api: None,
             kind: None,
             cache_lag: CacheLag::ByKind,

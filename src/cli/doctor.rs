@@ -13,7 +13,8 @@ use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{GatewayPlan, NotifierPlan, Plan};
 use crate::finding::{Finding, Severity};
-use crate::gateway::{self, thread::GatewayHandle};
+use crate::gateway;
+use crate::gateway::thread::GatewayHandle;
 use crate::messages;
 use crate::notify::policy::Policy;
 use crate::oauth::request;
@@ -118,10 +119,9 @@ async fn vault_findings(plan: &Plan) -> Vec<Finding> {
 
 /// A database that for a day nobody but us has written to.
 fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
-    let database = gateway.database.as_ref()?;
     let here = contents.adoptions.iter().filter(|adoption| *adoption.gateway == *gateway.name);
     let since = only_ours_since(gateway, here)?;
-    let reason = GatewayReason::Unused { path: database.display().to_string() };
+    let reason = GatewayReason::Unused { path: gateway.database.to_string() };
     (SystemClock.now().since(since) >= UNUSED_AFTER)
         .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
 }

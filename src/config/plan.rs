@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::header::HeaderName;
 use url::{Host, Url};
 
+use crate::config::dsn::Dsn;
 use crate::config::file::Config;
 use crate::config::template::Template;
 use crate::config::{diff, resolve};
@@ -49,8 +50,8 @@ pub struct Plan {
 pub struct GatewayPlan {
     /// Its name; [`DEFAULT_GATEWAY`] where the config gives none.
     pub name: Arc<str>,
-    /// Its SQLite file, absolute; `None` where it is reached by its admin API alone.
-    pub database: Option<PathBuf>,
+    /// Its database.
+    pub database: Database,
     /// Its admin API, instead of or beside the database.
     pub api: Option<ApiPlan>,
     /// What it must be; `None` takes what it is.
@@ -76,6 +77,42 @@ pub struct ApiPlan {
     pub token: SecretSource,
     /// Whose access token it is (new-api asks for that).
     pub user: Option<i64>,
+}
+
+/// The database that a gateway keeps its channels in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file, absolute.
+    File(PathBuf),
+    /// A server: where its address is read from, which holds a password ([`crate::config::dsn`]).
+    Server(SecretSource),
+    /// Out of reach: there is the admin API alone.
+    None,
+}
+
+impl Database {
+    /// The SQLite file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server(_) | Self::None => None,
+        }
+    }
+}
+
+/// What may be shown of it: a path, `mysql://host:3306/database`, or where its address is read from.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(SecretSource::Value(written)) => match Dsn::parse(written.expose()) {
+                Ok(dsn) => write!(f, "{dsn}"),
+                Err(_) => f.write_str("…"),
+            },
+            Self::Server(source) => write!(f, "{source}"),
+            Self::None => f.write_str("the admin API"),
+        }
+    }
 }
 
 /// The programs whose databases we write to.

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::channel::view::ChannelView;
 use crate::config::plan::GatewayKind;
-use crate::reason::ChannelReason;
+use crate::reason::{ChannelReason, GatewayReason};
 
 /// What every gateway's `channels` has, and what we cannot do without.
 const NEEDED: [&str; 6] = ["id", "type", "key", "status", "name", "created_time"];
@@ -41,6 +41,44 @@ pub fn recognise(columns: &HashSet<String>) -> Result<GatewayKind, Vec<String>> 
     };
     missing.extend(missing_of(&NEEDED));
     if missing.is_empty() { Ok(kind) } else { Err(missing) }
+}
+
+/// [`recognise`] by the columns of both tables, for a database that has `channels`. `place` is its name, as it may be shown.
+///
+/// # Errors
+/// That it is nobody's we know, or still in the making.
+pub fn identify(
+    channels: &HashSet<String>,
+    abilities: &HashSet<String>,
+    place: &str,
+) -> Result<GatewayKind, GatewayReason> {
+    let kind = recognise(channels).map_err(|missing| GatewayReason::Unknown { missing })?;
+    if kind == GatewayKind::OneHub {
+        return Ok(kind);
+    }
+    if abilities.is_empty() {
+        return Err(GatewayReason::NotMigrated { path: place.to_owned() });
+    }
+    let needed = ["channel_id", "enabled"].into_iter();
+    let missing: Vec<String> =
+        needed.filter(|name| !abilities.contains(*name)).map(|name| format!("abilities.{name}")).collect();
+    if missing.is_empty() { Ok(kind) } else { Err(GatewayReason::Unknown { missing }) }
+}
+
+/// Whether SQL may feed a gateway of this kind, and whether it is what the config says. `is_told` says that its admin API
+/// makes it load what SQL wrote.
+///
+/// # Errors
+/// Why not.
+pub fn accept(found: GatewayKind, wanted: Option<GatewayKind>, is_told: bool) -> Result<(), GatewayReason> {
+    match wanted {
+        // It routes from memory and its master never reloads: what SQL wrote is never seen.
+        _ if found == GatewayKind::OneHub && !is_told => Err(GatewayReason::OneHub),
+        Some(wanted) if wanted != found => {
+            Err(GatewayReason::OtherKind { wanted: wanted.as_str().to_owned(), found: found.as_str().to_owned() })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a channel is one that nobody but the gateway may write, whatever the key.

@@ -4,8 +4,11 @@
 //! thread. Knows nothing of credentials; called by `agent` and by commands.
 
 pub mod api;
+mod batch;
 pub mod kind;
 pub mod reload;
+#[cfg(feature = "servers")]
+pub mod server;
 pub mod sqlite;
 mod stored;
 pub mod thread;
@@ -14,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::view::ChannelView;
-use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
+use crate::config::plan::{ChannelSelect, Database, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
@@ -68,6 +71,29 @@ pub enum GatewayError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Trace([(u64, i64, i64, u64); 2]);
 
+/// Which database it really is, whatever leads there: two gateways of one place are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+/// The way into the gateway of a plan. Touches nothing yet.
+pub fn open(plan: &Arc<GatewayPlan>) -> Box<dyn Gateway> {
+    let api = plan.api.clone().map(|api| ApiGateway::new(Arc::clone(plan), api));
+    let database: Option<Box<dyn Gateway>> = match &plan.database {
+        Database::File(path) => Some(Box::new(SqliteGateway::new(path.clone(), Arc::clone(plan)))),
+        #[cfg(feature = "servers")]
+        Database::Server(address) => Some(Box::new(server::ServerGateway::new(address.clone(), Arc::clone(plan)))),
+        #[cfg(not(feature = "servers"))]
+        Database::Server(_) => unreachable!("the config has refused it"),
+        Database::None => None,
+    };
+    match (database, api) {
+        (Some(database), Some(api)) => Box::new(Reloading::new(database, api)),
+        (Some(database), None) => database,
+        (None, Some(api)) => Box::new(api),
+        (None, None) => unreachable!("the config has refused it"),
+    }
+}
+
 /// A gateway, reached in some way.
 pub trait Gateway: Send {
     /// Looks at the channels that are asked for; those that are not there are left out.
@@ -93,6 +119,9 @@ pub trait Gateway: Send {
         false
     }
 
+    /// Which database it is; `None` while that cannot be told.
+    fn place(&mut self) -> Option<Place>;
+
     /// Proves that a key could be written now, without writing anything.
     ///
     /// # Errors
@@ -107,19 +136,4 @@ pub trait Gateway: Send {
 
     /// What there is to say about it.
     fn examine(&mut self) -> Vec<Finding>;
-}
-
-/// The way to a gateway: its database, its admin API, or both. Touches nothing yet.
-pub fn open(plan: &Arc<GatewayPlan>) -> Box<dyn Gateway> {
-    let api = plan.api.clone().map(|api| ApiGateway::new(Arc::clone(plan), api));
-    match api {
-        Some(api) if plan.database.is_none() => Box::new(api),
-        Some(api) => Box::new(Reloading::new(Box::new(SqliteGateway::new(Arc::clone(plan))), api)),
-        None => Box::new(SqliteGateway::new(Arc::clone(plan))),
-    }
-}
-
-/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key.
-fn is_safe(publication: &Publication) -> bool {
-    !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
 }

@@ -2,7 +2,7 @@
 //! and the gateway is then told to load its channels, so that it uses them at once.
 
 use super::api::ApiGateway;
-use super::{Gateway, GatewayError, Publication, Published, Trace};
+use super::{Gateway, GatewayError, Place, Publication, Published, Trace};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::{Finding, Severity};
@@ -67,6 +67,10 @@ impl Gateway for Reloading {
 
     fn kind(&self) -> Option<GatewayKind> {
         self.database.kind()
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        self.database.place()
     }
 
     fn immediate(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What new-api keeps as JSON inside a column, whatever the way in. Pure.
+//! What New API stores in a channel's row as JSON. Pure; every way in through SQL reads it.
 
 /// new-api `model/channel.go`: `ChannelInfo`, stored as JSON.
 pub(super) fn is_multi_key(channel_info: &[u8]) -> bool {

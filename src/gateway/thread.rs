@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::{BATCH, Gateway, GatewayError, Publication, Published};
+use super::{BATCH, Gateway, GatewayError, Place, Publication, Published};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::Finding;
@@ -97,6 +97,11 @@ impl GatewayHandle {
         self.ask(Request::Probe).await.unwrap_or_else(|| Err(ended()))
     }
 
+    /// Which database it is; `None` while that cannot be told.
+    pub async fn place(&self) -> Option<Place> {
+        self.ask(Request::Place).await.flatten()
+    }
+
     /// What there is to say about it.
     pub async fn examine(&self) -> Vec<Finding> {
         self.ask(Request::Examine).await.unwrap_or_else(|| vec![unexamined(ended())])
@@ -128,6 +133,7 @@ enum Request {
     List(oneshot::Sender<Look>),
     Publish(Vec<Publication>, oneshot::Sender<Vec<Answer>>),
     Probe(oneshot::Sender<Result<(), GatewayError>>),
+    Place(oneshot::Sender<Option<Place>>),
     Examine(oneshot::Sender<Vec<Finding>>),
 }
 
@@ -195,6 +201,10 @@ impl Room {
             Request::Probe(reply) => {
                 let proof = self.guarded(|gateway| gateway.probe());
                 let _ = reply.send(proof.unwrap_or_else(Err));
+            }
+            Request::Place(reply) => {
+                let place = self.guarded(|gateway| gateway.place());
+                let _ = reply.send(place.ok().flatten());
             }
             Request::Examine(reply) => {
                 let findings = self.guarded(|gateway| gateway.examine());

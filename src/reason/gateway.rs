@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::reason::SecretReason;
+use super::SecretReason;
 
 /// What can be wrong with a gateway's database.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +115,90 @@ pub enum GatewayReason {
     Unused {
         /// The file.
         path: String,
+    },
+    /// The address of the database server cannot be read.
+    NoAddress {
+        /// Why not.
+        secret: Box<SecretReason>,
+    },
+    /// What should be the address of a server is what the gateways take for SQLite: empty, or `local…`.
+    AddressMeansSqlite {
+        /// Where it was read from.
+        from: String,
+    },
+    /// What was read is no address of a database server.
+    BadAddress {
+        /// Where it was read from.
+        from: String,
+        /// What is wrong with it, without the address.
+        detail: String,
+    },
+    /// The server does not answer, or not yet.
+    Unreachable {
+        /// The server and database, as they may be shown.
+        at: String,
+        /// The system's words, or the server's code.
+        error: String,
+    },
+    /// The connection broke while it was in use.
+    ConnectionLost {
+        /// The server and database.
+        at: String,
+    },
+    /// The server does not let this user in.
+    AccessDenied {
+        /// The server and database.
+        at: String,
+        /// The user.
+        user: String,
+    },
+    /// The server has no such database.
+    UnknownDatabase {
+        /// The server and database.
+        at: String,
+    },
+    /// The server lets nobody in without TLS.
+    TlsRequired {
+        /// The server and database.
+        at: String,
+    },
+    /// No TLS with this server, or not with this certificate.
+    TlsFailed {
+        /// The server and database.
+        at: String,
+        /// The TLS library's words.
+        error: String,
+    },
+    /// The server takes no more connections.
+    TooManyConnections {
+        /// The server and database.
+        at: String,
+    },
+    /// The server takes no writes: a replica, or a primary that has stepped back.
+    ServerReadOnly {
+        /// The server and database.
+        at: String,
+        /// The server's code.
+        code: String,
+    },
+    /// The user may not read or write the gateway's tables.
+    NoPrivilege {
+        /// The server and database.
+        at: String,
+        /// The user.
+        user: String,
+    },
+    /// Somebody held the channels' rows locked longer than the busy timeout.
+    RowsLocked {
+        /// The server and database.
+        at: String,
+        /// How long we waited, in milliseconds.
+        waited_ms: u64,
+    },
+    /// The server's disk is full.
+    ServerFull {
+        /// The server and database.
+        at: String,
     },
 }
 

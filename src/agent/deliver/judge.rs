@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::orders::{Delivery, DeliveryOrder, Seen};
+use super::orders::{Delivery, DeliveryOrder, Seen, Untold};
 use super::{Room, adopted_id};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
@@ -43,6 +43,15 @@ impl Room {
             }
             Err(GatewayError::Channel(_)) => return None,
         };
+        match &seen.same_as {
+            None => {}
+            Some(Ok(same_as)) => {
+                self.same_as.clone_from(same_as);
+                self.compared = true;
+            }
+            // Asked again at the next look; what was known of it may still hold.
+            Some(Err(Untold)) => self.compared = false,
+        }
         match seen.writable.clone() {
             Some(Err(GatewayError::Database(reason))) => {
                 self.writable = false;
@@ -335,7 +344,7 @@ impl Room {
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
-                    if self.plan.database.is_some() {
+                    if self.plan.database.file().is_some() {
                         self.only_ours_since.get_or_insert(now);
                     }
                     if adoption.state.released {

@@ -90,8 +90,7 @@ impl Room {
     }
 
     pub(super) fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
-        let path = self.plan.database.as_deref().map(|database| database.display().to_string());
-        let reason = GatewayReason::Unused { path: path.unwrap_or_default() };
+        let reason = GatewayReason::Unused { path: self.plan.database.to_string() };
         Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 

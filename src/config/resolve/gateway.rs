@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::Check;
 use super::network::gateway_url;
+use crate::config::dsn::{Dsn, NotADsn};
 use crate::config::file::{ApiSection, Entry, GatewaySection};
-use crate::config::plan::{ApiPlan, CacheLag, DEFAULT_GATEWAY, GatewayPlan};
+use crate::config::plan::{ApiPlan, CacheLag, DEFAULT_GATEWAY, Database, GatewayPlan};
 use crate::config::words::{AutoOrLength, Reenable};
 use crate::reason::ConfigReason;
-use crate::secret::TextOrSecret;
+use crate::secret::{Secret, SecretSource, TextOrSecret};
 use crate::shape::At;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -70,8 +71,8 @@ fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Ar
     );
     let cache_lag = cache_lag(check, label, written.cache_lag.as_ref());
     let database = match (&written.database, &api) {
-        (Some(database), _) => Some(database_path(check, label, database)?),
-        (None, Some(_)) => None,
+        (Some(written), _) => database(check, label, written)?,
+        (None, Some(_)) => Database::None,
         (None, None) => {
             check.missing(label, "database", &entry.at.span);
             return None;
@@ -108,26 +109,39 @@ fn api_plan(check: &mut Check<'_>, label: &str, written: &At<ApiSection>) -> Opt
     Some(ApiPlan { url: url?, token: token?, user: api.user.as_ref().map(|user| user.value) })
 }
 
-/// The database's file; what One-API's `SQL_DSN` may hold besides is told apart, and never repeated.
-fn database_path(check: &mut Check<'_>, label: &str, written: &At<TextOrSecret>) -> Option<std::path::PathBuf> {
+/// The database: a file, or a server as One-API's `SQL_DSN` names it. Nothing of an address is ever repeated.
+fn database(check: &mut Check<'_>, label: &str, written: &At<TextOrSecret>) -> Option<Database> {
     let field = format!("{label}.database");
-    let TextOrSecret::Text(text) = &written.value else {
-        check.not_yet(field, &written.span, "database = { env = \"SQL_DSN\" }");
-        return None;
+    let source = match &written.value {
+        TextOrSecret::Secret(source) => check.secret(&field, source, &written.span),
+        TextOrSecret::Text(text) if Dsn::is_meant_by(text) => SecretSource::Value(Secret::new(text.as_str())),
+        TextOrSecret::Text(text) if text.is_empty() || text.contains('\0') => {
+            check.error(field, &written.span, ConfigReason::OutOfRange { bounds: "not empty".into() });
+            return None;
+        }
+        TextOrSecret::Text(text) => return Some(Database::File(check.path(Path::new(text)))),
     };
-    if ["@tcp(", "@unix(", "@tcp6("].iter().any(|mark| text.contains(mark)) || text.starts_with("mysql://") {
-        check.not_yet(field, &written.span, "a MySQL database");
-    } else if text.starts_with("postgres://") || text.starts_with("postgresql://") || text.contains("dbname=") {
-        check.not_yet(field, &written.span, "a PostgreSQL database");
-    } else if text.contains("://") {
-        let detail = "not the path of a file".into();
-        check.error(field, &written.span, ConfigReason::BadUrl { detail });
-    } else if text.is_empty() || text.contains('\0') {
-        check.error(field, &written.span, ConfigReason::OutOfRange { bounds: "not empty".into() });
-    } else {
-        return Some(check.path(Path::new(text)));
+    if cfg!(not(feature = "servers")) {
+        let what = "database on a server".into();
+        check.error(field, &written.span, ConfigReason::NotInThisBuild { what, feature: "servers".into() });
+        return None;
     }
-    None
+    // What stands elsewhere is read, and judged, when the gateway is reached.
+    if let SecretSource::Value(text) = &source {
+        match Dsn::parse(text.expose()) {
+            Ok(dsn) if dsn.password.is_empty() => {}
+            Ok(_) => check.warn_of_value(&field, &source, &written.span),
+            Err(problem) => {
+                let detail = match problem {
+                    NotADsn::Bad(detail) => detail.to_owned(),
+                    NotADsn::Sqlite => "the gateways take it for SQLite; name the file".to_owned(),
+                };
+                check.error(field, &written.span, ConfigReason::BadDatabase { detail });
+                return None;
+            }
+        }
+    }
+    Some(Database::Server(source))
 }
 
 fn cache_lag(check: &mut Check<'_>, label: &str, written: Option<&At<AutoOrLength>>) -> CacheLag {

@@ -15,8 +15,9 @@ use serde_json::Value;
 
 use self::answer::Refusal;
 use self::client::Client;
+use super::batch::is_safe;
 use super::kind::belongs_to_the_gateway;
-use super::{Gateway, GatewayError, Publication, Published, Trace, is_safe};
+use super::{Gateway, GatewayError, Place, Publication, Published, Trace};
 use crate::channel::view::{ChannelView, Status};
 use crate::config::plan::{ApiPlan, ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
@@ -219,6 +220,10 @@ impl Gateway for ApiGateway {
 
     fn kind(&self) -> Option<GatewayKind> {
         self.kind
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        None
     }
 
     fn immediate(&self) -> bool {

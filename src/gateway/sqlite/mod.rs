@@ -19,7 +19,8 @@ use rusqlite::{Transaction, TransactionBehavior};
 use self::diagnose::{beside, hindrances};
 use self::mount::Hazards;
 use self::open::Visit;
-use super::{BATCH, Gateway, GatewayError, Publication, Published, Trace, is_safe};
+use super::kind::accept;
+use super::{Gateway, GatewayError, Place, Publication, Published, Trace, batch};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
@@ -28,32 +29,24 @@ use crate::reason::{ChannelReason, GatewayReason};
 /// One-API or New API, by the SQLite file it runs on.
 #[derive(Debug)]
 pub struct SqliteGateway {
-    plan: Arc<GatewayPlan>,
     database: PathBuf,
+    plan: Arc<GatewayPlan>,
     kind: Option<GatewayKind>,
     hazards: Hazards,
     seen: Trace,
 }
 
 impl SqliteGateway {
-    /// The gateway on the plan's file; touches nothing yet.
-    pub fn new(plan: Arc<GatewayPlan>) -> Self {
-        let database = plan.database.clone().unwrap_or_default();
-        Self { plan, database, kind: None, hazards: Hazards::default(), seen: Trace::default() }
+    /// The gateway of a plan, in this file. Touches nothing yet.
+    pub fn new(database: PathBuf, plan: Arc<GatewayPlan>) -> Self {
+        Self { database, plan, kind: None, hazards: Hazards::default(), seen: Trace::default() }
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
-        let visit = Visit::open(&self.plan, &self.database, &mut self.hazards)?;
+        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards)?;
         self.kind = Some(visit.kind);
-        match self.plan.kind {
-            // It routes from memory and its master never reloads: what SQL wrote is never seen, unless it is told.
-            _ if visit.kind == GatewayKind::OneHub && self.plan.api.is_none() => Err(GatewayReason::OneHub),
-            Some(wanted) if wanted != visit.kind => Err(GatewayReason::OtherKind {
-                wanted: wanted.as_str().to_owned(),
-                found: visit.kind.as_str().to_owned(),
-            }),
-            _ => Ok(visit),
-        }
+        accept(visit.kind, self.plan.kind, self.plan.api.is_some())?;
+        Ok(visit)
     }
 
     fn look(&mut self, channels: Option<&[ChannelSelect]>) -> Result<Vec<ChannelView>, GatewayReason> {
@@ -99,32 +92,16 @@ impl Gateway for SqliteGateway {
     }
 
     fn publish(&mut self, batch: &[Publication]) -> Vec<Result<Published, GatewayError>> {
-        let mut answers = Vec::with_capacity(batch.len());
-        for chunk in batch.chunks(BATCH) {
-            let safe: Vec<&Publication> = chunk.iter().filter(|publication| is_safe(publication)).collect();
-            let mut written = match safe.is_empty() {
-                true => Ok(Vec::new()),
-                false => self.write(&safe),
-            }
-            .map(Vec::into_iter);
-            answers.extend(chunk.iter().map(|publication| {
-                if !is_safe(publication) {
-                    return Err(GatewayError::Channel(ChannelReason::UnsafeKey));
-                }
-                match &mut written {
-                    // One answer for each; a missing one could only mean that the row was not written.
-                    Ok(written) => {
-                        written.next().unwrap_or(Err(ChannelReason::Conflict)).map_err(GatewayError::Channel)
-                    }
-                    Err(reason) => Err(GatewayError::Database(reason.clone())),
-                }
-            }));
-        }
-        answers
+        batch::publish(batch, |safe| self.write(safe))
     }
 
     fn kind(&self) -> Option<GatewayKind> {
         self.kind
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        let metadata = std::fs::metadata(&self.database).ok()?;
+        Some(Place(format!("{}:{}", metadata.dev(), metadata.ino())))
     }
 
     fn probe(&mut self) -> Result<(), GatewayError> {

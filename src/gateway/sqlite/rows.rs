@@ -10,7 +10,7 @@ use rusqlite::{Connection, Params, Row};
 
 use crate::channel::view::{ChannelView, Status};
 use crate::config::plan::{ChannelSelect, GatewayKind};
-use crate::gateway::stored;
+use crate::gateway::stored::{is_multi_key, status_reason};
 use crate::secret::Secret;
 
 /// How many channels one statement reads: a look holds the shared lock while it runs, and no commit gets through.
@@ -93,8 +93,8 @@ pub(super) fn view(row: &Row<'_>) -> rusqlite::Result<ChannelView> {
         status: Status::from(integer(row.get_ref(3)?)),
         key: Some(Secret::new(text(row.get_ref(4)?))),
         created_time: integer(row.get_ref(5)?),
-        status_reason: stored::status_reason(bytes(row.get_ref(6)?)),
-        multi_key: stored::is_multi_key(bytes(row.get_ref(7)?)),
+        status_reason: status_reason(bytes(row.get_ref(6)?)),
+        multi_key: is_multi_key(bytes(row.get_ref(7)?)),
         abilities_off: integer(row.get_ref(8)?) != 0,
     })
 }

@@ -17,7 +17,7 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         ),
         GatewayReason::Unknown { missing } => Message::new(
             format!("The database is not one of a gateway that is known here; missing: {}.", list(missing)),
-            "Check that `database` in `[gateway]` names the file of a One-API or New API.",
+            "Check that `database` in `[gateway]` names the database of a One-API or New API.",
         ),
         GatewayReason::OneHub => Message::new(
             "This is the database of one-hub, which never looks again at what is written into it.",
@@ -98,6 +98,78 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("For a day nobody but the sidecar has written to {path}: the gateway seems to use another one."),
             "Compare `database` in `[gateway]` with the gateway's own settings: its volume, and SQL_DSN or \
              SQLITE_PATH.",
+        ),
+        GatewayReason::NoAddress { secret } => {
+            let message = super::secret::explain(secret);
+            Message::new(
+                format!("The address of the gateway's database cannot be read. {}", message.what),
+                message.remedy,
+            )
+        }
+        GatewayReason::AddressMeansSqlite { from } => Message::new(
+            format!("{from} is empty or begins with `local`: the gateway then uses SQLite and no server."),
+            "If the gateway runs on SQLite, name its file: `database = \"/data/one-api.db\"`. If it runs on a server, \
+             give the sidecar the SQL_DSN that the gateway has (in compose under `environment:` of both).",
+        ),
+        GatewayReason::BadAddress { from, detail } => Message::new(
+            format!("What {from} holds is not a usable address of a database: {detail}."),
+            "Write it as the gateway's SQL_DSN has it: `user:password@tcp(host:3306)/database` or \
+             `postgres://user:password@host:5432/database`.",
+        ),
+        GatewayReason::Unreachable { at, error } => Message::new(
+            format!("The gateway's database {at} does not answer: {error}."),
+            "It is tried again by itself, and keys wait. If it lasts: does the server run, and is its host name known \
+             where the sidecar runs (in compose, the same network)?",
+        ),
+        GatewayReason::ConnectionLost { at } => Message::new(
+            format!("The connection to the gateway's database {at} broke."),
+            "Nothing: it is made anew, and what became of the last write is looked at.",
+        ),
+        GatewayReason::AccessDenied { at, user } => Message::new(
+            format!("The gateway's database {at} does not let the user `{user}` in."),
+            "Check user and password in `database`, and that the server allows this user from the sidecar's address \
+             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). An environment variable is read at start only: \
+             `docker compose up -d`.",
+        ),
+        GatewayReason::UnknownDatabase { at } => Message::new(
+            format!("The server of {at} has no such database, or none for this user."),
+            "Correct the database's name in `database`: the gateway's own SQL_DSN has it.",
+        ),
+        GatewayReason::TlsRequired { at } => Message::new(
+            format!("The server of {at} lets nobody in without TLS."),
+            "Add `?tls=skip-verify` or `?tls=true` (MySQL), or `?sslmode=require` or `verify-full` (PostgreSQL), to the \
+             address.",
+        ),
+        GatewayReason::TlsFailed { at, error } => Message::new(
+            format!("No TLS connection to {at}: {error}."),
+            "Let the certificate name this host and its authority be known where the sidecar runs (SSL_CERT_FILE, or \
+             `sslrootcert=` for PostgreSQL); certificates of X.509 version 1 are not taken. On a network of your own: \
+             `tls=skip-verify`, `sslmode=require`, or no TLS.",
+        ),
+        GatewayReason::TooManyConnections { at } => Message::new(
+            format!("The server of {at} takes no more connections."),
+            "It is tried again by itself. The sidecar needs one: raise `max_connections`, or lower the gateway's \
+             SQL_MAX_OPEN_CONNS.",
+        ),
+        GatewayReason::ServerReadOnly { at, code } => Message::new(
+            format!("The server of {at} takes no writes now (error {code}): a replica, or a failover."),
+            "It is tried again by itself, with a new connection. If it lasts, name the primary in `database`.",
+        ),
+        GatewayReason::NoPrivilege { at, user } => Message::new(
+            format!("The user `{user}` may not read or write the tables of {at}."),
+            format!(
+                "Give it what it needs: `GRANT SELECT, UPDATE ON channels TO {user}` and the same on `abilities`; or \
+                 use the gateway's own user."
+            ),
+        ),
+        GatewayReason::RowsLocked { at, waited_ms } => Message::new(
+            format!("Somebody else held the channels in {at} locked for longer than {waited_ms} ms."),
+            "It is tried again by itself. If it recurs, look for a long transaction (`SHOW PROCESSLIST`, \
+             `pg_stat_activity`), or raise `busy_timeout`.",
+        ),
+        GatewayReason::ServerFull { at } => Message::new(
+            format!("The disk of the server of {at} is full."),
+            "Free some space there. The keys wait and are delivered then.",
         ),
     }
 }
