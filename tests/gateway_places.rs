@@ -17,7 +17,7 @@ use rustix::process::{Gid, Uid};
 use support::gateway::{Database, database_reason, feed, look, plan, publication, publish, snapshot_all_rows};
 
 fn gateway(database: &Path) -> SqliteGateway {
-    SqliteGateway::new(Arc::new(plan(database)))
+    SqliteGateway::new(database.to_owned(), Arc::new(plan(database)))
 }
 
 fn set_mode(path: &Path, mode: u32) {

@@ -4,6 +4,7 @@
 
 pub mod database;
 pub mod endpoint;
+pub mod engines;
 pub mod gateway;
 pub mod peer;
 pub mod process;
