@@ -19,8 +19,7 @@ fn refused(reason: ChannelReason) -> Result<Published, GatewayError> {
 }
 
 fn many_channels(store: &Store, first: i64, count: i64) {
-    let rows: Vec<String> =
-        (first..first + count).map(|id| format!("({id}, 50, 'key-{id}', 'many', 1)")).collect();
+    let rows: Vec<String> = (first..first + count).map(|id| format!("({id}, 50, 'key-{id}', 'many', 1)")).collect();
     store.run(&format!("INSERT INTO channels (id, type, {{key}}, name, created_time) VALUES {}", rows.join(", ")));
 }
 

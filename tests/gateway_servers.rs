@@ -14,6 +14,7 @@ use one_api_sidecar::reason::{ChannelReason, GatewayReason, Language, Reason, Se
 use one_api_sidecar::secret::{Secret, SecretSource};
 use support::engines::{Fork, PASSWORD, Store, has_password, plan_of};
 use support::gateway::{database_reason, feed, look, publication, publish};
+use support::tls::Authority;
 use support::{SOON, eventually};
 
 /// The way in by another address of a store.
@@ -304,6 +305,42 @@ on_every_server! {
         let more = if store.engine == Engine::MariaDb { "?tls=true" } else { "?sslmode=verify-full" };
         let reason = refusal(by(&store.dsn_of("oneapi", PASSWORD, more)));
         assert!(matches!(reason, GatewayReason::TlsFailed { .. }), "{reason:?}");
+    }
+
+    fn a_server_that_insists_on_tls_is_reached_by_it_and_its_certificate_is_checked_when_asked_for(engine) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let (authority, stranger) = (Authority::new(), Authority::new());
+        authority.identity("127.0.0.1").write(&path("server.pem"), &path("server.key"));
+        authority.write(&path("ca.pem"));
+        stranger.write(&path("stranger.pem"));
+        let pem = |name: &str| std::fs::read_to_string(path(name)).unwrap();
+        let store = Store::on_a_server_with_tls(engine, &pem("server.pem"), &pem("server.key"));
+        let with = |more: &str| {
+            let more = more.replace("FOLDER", &folder.path().display().to_string());
+            by(&store.dsn_of("oneapi", PASSWORD, &more))
+        };
+        let (lets_in, without, unknown) = match store.engine {
+            Engine::MariaDb => (&["", "?tls=skip-verify", "?tls=preferred"][..], "?tls=false", "?tls=true"),
+            _ => (
+                &[
+                    "",
+                    "?sslmode=allow",
+                    "?sslmode=require",
+                    "?sslmode=verify-ca&sslrootcert=FOLDER/ca.pem",
+                    "?sslmode=verify-full&sslrootcert=FOLDER/ca.pem",
+                ][..],
+                "?sslmode=disable",
+                "?sslmode=verify-full&sslrootcert=FOLDER/stranger.pem",
+            ),
+        };
+        for more in lets_in {
+            assert_eq!(with(more).probe(), Ok(()), "{more:?}");
+        }
+        assert_eq!(refusal(with(without)), GatewayReason::TlsRequired { at: store.shown() });
+        let reason = refusal(with(unknown));
+        let is_of_it = |error: &str| error.contains("UnknownIssuer");
+        assert!(matches!(&reason, GatewayReason::TlsFailed { error, .. } if is_of_it(error)), "{reason:?}");
     }
 
     fn a_conflict_stops_no_other_of_its_batch(engine) {

@@ -73,9 +73,12 @@ impl Agent {
     }
 
     pub(super) fn look_around(&mut self, now: Timestamp) {
-        let handles: Vec<(Arc<str>, GatewayHandle)> = self.plan.gateways.iter().filter_map(|gateway| {
-            Some((Arc::clone(&gateway.name), self.rooms.get(&gateway.name)?.handle.clone()))
-        }).collect();
+        let handles: Vec<(Arc<str>, GatewayHandle)> = self
+            .plan
+            .gateways
+            .iter()
+            .filter_map(|gateway| Some((Arc::clone(&gateway.name), self.rooms.get(&gateway.name)?.handle.clone())))
+            .collect();
         for room in self.rooms.values_mut() {
             let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
             order.compare_with(&handles);

@@ -335,8 +335,22 @@ mod tests {
             ("postgres://u@h:6432?sslmode=verify-full", tcp("h", 6432), "u", "", "u", Tls::Verified),
             ("postgres://u@[::1]/d?sslmode=require", tcp("::1", 5432), "u", "", "d", Tls::Required),
             ("postgres://u@h/d?sslmode=require&sslrootcert=/ca.pem", tcp("h", 5432), "u", "", "d", Tls::VerifyCa),
-            ("postgres:///d?host=/run/pg&user=u&port=5433", Endpoint::Unix("/run/pg".into(), 5433), "u", "", "d", Tls::Preferred),
-            ("postgres://u@%2Frun%2Fpg/d?TimeZone=UTC", Endpoint::Unix("/run/pg".into(), 5432), "u", "", "d", Tls::Preferred),
+            (
+                "postgres:///d?host=/run/pg&user=u&port=5433",
+                Endpoint::Unix("/run/pg".into(), 5433),
+                "u",
+                "",
+                "d",
+                Tls::Preferred,
+            ),
+            (
+                "postgres://u@%2Frun%2Fpg/d?TimeZone=UTC",
+                Endpoint::Unix("/run/pg".into(), 5432),
+                "u",
+                "",
+                "d",
+                Tls::Preferred,
+            ),
         ] {
             let dsn = Dsn::parse(text).unwrap();
             assert_eq!((dsn.engine, &dsn.endpoint), (Engine::Postgres, &endpoint), "{text}");
@@ -344,7 +358,11 @@ mod tests {
             assert_eq!((dsn.user.as_str(), dsn.password, dsn.database.as_str(), dsn.tls), expected, "{text}");
             assert!(Dsn::is_meant_by(text), "{text}");
         }
-        for options in ["search_path=oneapi,public", "options=-csearch_path%3Doneapi%2Cpublic", "options=-c%20search_path%3Doneapi,public"] {
+        for options in [
+            "search_path=oneapi,public",
+            "options=-csearch_path%3Doneapi%2Cpublic",
+            "options=-c%20search_path%3Doneapi,public",
+        ] {
             let dsn = Dsn::parse(&format!("postgres://u@h/d?{options}")).unwrap();
             assert_eq!(dsn.search_path.as_deref(), Some("oneapi,public"), "{options}");
         }

@@ -57,11 +57,7 @@ pub(super) fn refusal(kind: GatewayKind, view: Option<&ChannelView>) -> Option<C
 
 /// Within the transaction a row is as we wrote it, or something of the database's own undid it; then nothing may be
 /// committed.
-pub(super) fn reads_as_written(
-    batch: &[&Publication],
-    answers: &Answers,
-    views: &HashMap<i64, ChannelView>,
-) -> bool {
+pub(super) fn reads_as_written(batch: &[&Publication], answers: &Answers, views: &HashMap<i64, ChannelView>) -> bool {
     let mut last: HashMap<i64, (&Publication, bool)> = HashMap::new();
     for (publication, answer) in batch.iter().zip(answers) {
         if let Ok(reenabled) = answer {

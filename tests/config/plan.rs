@@ -209,7 +209,11 @@ fn a_database_on_a_server_is_named_as_the_gateway_names_it_and_shown_without_its
             SecretSource::Value(Secret::new("postgres://u:sentinel@db/d?sslmode=require")),
             "postgres://db:5432/d",
         ),
-        ("{ value = \"u:sentinel@tcp(db)/d\" }", SecretSource::Value(Secret::new("u:sentinel@tcp(db)/d")), "mysql://db:3306/d"),
+        (
+            "{ value = \"u:sentinel@tcp(db)/d\" }",
+            SecretSource::Value(Secret::new("u:sentinel@tcp(db)/d")),
+            "mysql://db:3306/d",
+        ),
         ("{ env = \"SQL_DSN\" }", SecretSource::Env("SQL_DSN".into()), "env:SQL_DSN"),
         ("{ file = \"dsn\" }", SecretSource::File("/etc/one-api-sidecar/dsn".into()), "file:/etc/one-api-sidecar/dsn"),
     ] {

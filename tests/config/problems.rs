@@ -150,11 +150,7 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
         (with("issuer = \"http://x.example\""), "credential \"a\".issuer", ConfigReason::PlainHttp),
         (with("[vault]\nurl = \"postgres://x\""), "vault.url", not_yet("[vault] url")),
         (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "vault.path", ConfigReason::VaultPathBesideServer),
-        (
-            SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"),
-            "vault.path",
-            ConfigReason::VaultPathBesideServer,
-        ),
+        (SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"), "vault.path", ConfigReason::VaultPathBesideServer),
         (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/"), "gateway.database", bad_database("it names no database")),
         (
             SMALL.replace("one-api.db", "postgres://u:p@h/d?sslmode=no"),

@@ -9,14 +9,15 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use one_api_sidecar::config::plan::GatewayPlan;
 use one_api_sidecar::config::plan::Database as Place;
+use one_api_sidecar::config::plan::GatewayPlan;
 use one_api_sidecar::gateway::{self, Gateway};
 use one_api_sidecar::secret::{Secret, SecretSource};
 use serde_json::Value;
@@ -190,7 +191,17 @@ impl Store {
 
     /// What a real One-API made, on a server of the test's own, which may be killed.
     pub fn on_its_own_server(engine: Engine) -> Self {
-        let store = Self::on(engine, Arc::new(Handle::Own(Server::start(engine))));
+        Self::on_server(Server::start(engine))
+    }
+
+    /// The same on a server that lets nobody in over the network without TLS, with this certificate and key in PEM.
+    pub fn on_a_server_with_tls(engine: Engine, certificate: &str, key: &str) -> Self {
+        Self::on_server(Server::start_with(engine, Some((certificate, key))))
+    }
+
+    fn on_server(server: Server) -> Self {
+        let engine = server.engine;
+        let store = Self::on(engine, Arc::new(Handle::Own(server)));
         let name = if engine == Engine::MariaDb { "one-api.mysql.sql" } else { "one-api.postgres.sql" };
         let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
         store.run(&std::fs::read_to_string(fixture).unwrap());
@@ -391,6 +402,7 @@ pub struct Server {
     engine: Engine,
     folder: PathBuf,
     pub port: u16,
+    more: Vec<String>,
     process: Mutex<Child>,
     /// Ends the server and removes its folder when this process ends, however it ends.
     _guard: ChildStdin,
@@ -398,6 +410,10 @@ pub struct Server {
 
 impl Server {
     fn start(engine: Engine) -> Self {
+        Self::start_with(engine, None)
+    }
+
+    fn start_with(engine: Engine, tls: Option<(&str, &str)>) -> Self {
         let folder = tempfile::Builder::new().prefix("gateway-server-").tempdir().unwrap().keep();
         if is_root() {
             std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -412,12 +428,20 @@ impl Server {
                 install.arg(format!("--datadir={}", folder.join("data").display()));
             }),
             _ => unprivileged("initdb", |initdb| {
-                initdb.arg("-D").arg(folder.join("data")).args(["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"]);
+                initdb.arg("-D").arg(folder.join("data")).args([
+                    "-U",
+                    "postgres",
+                    "-E",
+                    "UTF8",
+                    "--locale=C",
+                    "--no-sync",
+                ]);
                 initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]);
             }),
         }
-        let process = Mutex::new(launch(engine, &folder, port));
-        let server = Self { engine, folder, port, process, _guard: guard.stdin.take().unwrap() };
+        let more = tls.map(|(certificate, key)| with_tls(engine, &folder, certificate, key)).unwrap_or_default();
+        let process = Mutex::new(launch(engine, &folder, port, &more));
+        let server = Self { engine, folder, port, more, process, _guard: guard.stdin.take().unwrap() };
         server.wait_until_ready();
         let login = match engine {
             Engine::MariaDb => format!("CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'"),
@@ -458,7 +482,7 @@ impl Server {
 
     /// Starts it again, on what it left.
     pub fn restart(&self) {
-        *self.process.lock().unwrap() = launch(self.engine, &self.folder, self.port);
+        *self.process.lock().unwrap() = launch(self.engine, &self.folder, self.port, &self.more);
         self.wait_until_ready();
     }
 
@@ -514,9 +538,10 @@ impl Server {
             for line in self.run(database, &self.as_json(database, table)).lines() {
                 let row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
                 let id = row[name].to_string().trim_matches('"').to_owned();
-                let id = row.get("group").filter(|_| table == "abilities").map_or(id.clone(), |group| {
-                    format!("{}/{id}", group.as_str().unwrap_or_default())
-                });
+                let id = row
+                    .get("group")
+                    .filter(|_| table == "abilities")
+                    .map_or(id.clone(), |group| format!("{}/{id}", group.as_str().unwrap_or_default()));
                 for (column, value) in row {
                     let shown = match value {
                         Value::String(text) => format!("'{text}'"),
@@ -564,7 +589,29 @@ fn fed(mut client: Command, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn launch(engine: Engine, folder: &Path, port: u16) -> Child {
+/// Puts certificate and key where the server finds them; what it is to be started with.
+fn with_tls(engine: Engine, folder: &Path, certificate: &str, key: &str) -> Vec<String> {
+    let paths = [("server.pem", certificate), ("server.key", key)].map(|(name, pem)| {
+        let path = folder.join(name);
+        std::fs::write(&path, pem).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path.display().to_string()
+    });
+    let [certificate, key] = paths;
+    if engine == Engine::MariaDb {
+        let certificate = format!("--ssl-cert={certificate}");
+        return vec![certificate, format!("--ssl-key={key}"), "--require-secure-transport=ON".to_owned()];
+    }
+    let local = "local all all trust\nhostssl all all all scram-sha-256\n";
+    std::fs::write(folder.join("data/pg_hba.conf"), local).unwrap();
+    let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+    settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
+}
+
+fn launch(engine: Engine, folder: &Path, port: u16, more: &[String]) -> Child {
     let log = std::fs::File::options().append(true).create(true).open(folder.join("log")).unwrap();
     let name = if engine == Engine::MariaDb { "mariadbd" } else { "postgres" };
     let mut server = as_nobody(&program(name).unwrap());
@@ -582,8 +629,13 @@ fn launch(engine: Engine, folder: &Path, port: u16) -> Child {
         }
     }
     let data = folder.join("data");
-    let data = if engine == Engine::MariaDb { format!("--datadir={}", data.display()) } else { format!("-D{}", data.display()) };
-    let child = server.arg(data).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let data = if engine == Engine::MariaDb {
+        format!("--datadir={}", data.display())
+    } else {
+        format!("-D{}", data.display())
+    };
+    let child =
+        server.arg(data).args(more).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     std::fs::write(folder.join("pid"), child.id().to_string()).unwrap();
     child
 }

@@ -78,8 +78,12 @@ impl Obstacle {
             }
             Some(Meaning::Full) => GatewayReason::ServerFull { at },
             Some(Meaning::Ended) if connected => GatewayReason::ConnectionLost { at },
-            Some(Meaning::Ended) => GatewayReason::Unreachable { at, error: format!("not ready, error {}", code(&error)) },
-            None if matches!(error, sqlx::Error::Database(_)) => GatewayReason::Failed { error: code(&error) },
+            Some(Meaning::Ended) => {
+                GatewayReason::Unreachable { at, error: format!("not ready, error {}", code(&error)) }
+            }
+            None if matches!(error, sqlx::Error::Database(_)) => {
+                GatewayReason::Failed { error: format!("server error {}", code(&error)) }
+            }
             None if connected => GatewayReason::ConnectionLost { at },
             None => match tls_words(&error) {
                 Some(error) => GatewayReason::TlsFailed { at, error },

@@ -57,16 +57,15 @@ const POSTGRES: Dialect = Dialect {
     same_key: r#"COALESCE("key", '') = $2"#,
     // Where the search path finds the tables, and with the columns that this user has no right to: information_schema
     // hides those, and a missing right would look like a missing column.
-    columns: "SELECT CASE attrelid WHEN to_regclass('channels') THEN 'channels' ELSE 'abilities' END, CAST(attname AS text)
+    columns:
+        "SELECT CASE attrelid WHEN to_regclass('channels') THEN 'channels' ELSE 'abilities' END, CAST(attname AS text)
         FROM pg_attribute WHERE attrelid IN (to_regclass('channels'), to_regclass('abilities'))
         AND attnum > 0 AND NOT attisdropped",
     strange: "SELECT CASE WHEN COUNT(*) > 0 AND COUNT(*) FILTER (WHERE tablename IN ('abilities', 'redemptions')) = 0
         THEN '1' ELSE '0' END FROM pg_tables WHERE schemaname = ANY (current_schemas(false))",
     begin: &["BEGIN ISOLATION LEVEL READ COMMITTED"],
-    place: &[
-        "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), current_database(),
-            CAST(to_regclass('channels') AS oid))",
-    ],
+    place: &["SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), current_database(),
+            CAST(to_regclass('channels') AS oid))"],
     checksum: r#"SUM(hashtext(concat_ws('|', id, status, created_time, "key")))"#,
     numbered: true,
 };
@@ -148,9 +147,7 @@ impl Dialect {
     pub(super) fn patience(&self, budget: Duration) -> Option<String> {
         let milliseconds = budget.as_millis().max(1);
         self.numbered.then(|| {
-            format!(
-                "SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = 60000"
-            )
+            format!("SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = 60000")
         })
     }
 }

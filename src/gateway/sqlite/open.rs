@@ -96,14 +96,12 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashS
         const STRANGE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table')
             AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name IN ('abilities', 'redemptions'))";
         let strange = connection.query_row(STRANGE, [], |row| row.get(0))?;
-        return Err(
-            if strange {
-                GatewayReason::Unknown { missing: vec!["channels".into()] }
-            } else {
-                GatewayReason::NotMigrated { path: path.display().to_string() }
-            }
-            .into()
-        );
+        return Err(if strange {
+            GatewayReason::Unknown { missing: vec!["channels".into()] }
+        } else {
+            GatewayReason::NotMigrated { path: path.display().to_string() }
+        }
+        .into());
     }
     let abilities = columns(connection, "PRAGMA table_info(abilities)")?;
     Ok((identify(&channels, &abilities, &path.display().to_string())?, channels))

@@ -140,7 +140,9 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         }
         ConfigReason::NotInThisBuild { what, feature } => Message::new(
             format!("This program was built without {what}."),
-            format!("Take the usual build, or build it with the feature: `cargo build --release --features {feature}`."),
+            format!(
+                "Take the usual build, or build it with the feature: `cargo build --release --features {feature}`."
+            ),
         ),
         ConfigReason::NotYet { what } => Message::new(
             format!("This version does not have {what} yet."),

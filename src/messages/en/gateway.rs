@@ -94,7 +94,10 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         ),
         GatewayReason::NoAddress { secret } => {
             let message = super::secret::explain(secret);
-            Message::new(format!("The address of the gateway's database cannot be read. {}", message.what), message.remedy)
+            Message::new(
+                format!("The address of the gateway's database cannot be read. {}", message.what),
+                message.remedy,
+            )
         }
         GatewayReason::AddressMeansSqlite { from } => Message::new(
             format!("{from} is empty or begins with `local`: the gateway then uses SQLite and no server."),

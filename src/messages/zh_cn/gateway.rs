@@ -102,10 +102,9 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("网关数据库 {at} 没有响应：{error}。"),
             "会自动重试，密钥会等着。若一直如此：服务器是否在运行？sidecar 能否解析它的主机名（compose 中要在同一网络）？",
         ),
-        GatewayReason::ConnectionLost { at } => Message::new(
-            format!("与网关数据库 {at} 的连接中断了。"),
-            "无需处理：会重新连接，并查看上一次写入的结果。",
-        ),
+        GatewayReason::ConnectionLost { at } => {
+            Message::new(format!("与网关数据库 {at} 的连接中断了。"), "无需处理：会重新连接，并查看上一次写入的结果。")
+        }
         GatewayReason::AccessDenied { at, user } => Message::new(
             format!("网关数据库 {at} 拒绝用户 `{user}` 登录。"),
             "请检查 `database` 中的用户名和密码，以及服务器是否允许该用户从 sidecar 的地址登录（MySQL：`'user'@'%'`；\
