@@ -405,7 +405,7 @@ pub struct Server {
     more: Vec<String>,
     process: Mutex<Child>,
     /// Ends the server and removes its folder when this process ends, however it ends.
-    _guard: ChildStdin,
+    guard: Child,
 }
 
 impl Server {
@@ -420,7 +420,7 @@ impl Server {
         }
         let guard = "read -r _; kill -QUIT $(cat \"$0/pid\") 2>/dev/null
                      while kill -0 $(cat \"$0/pid\") 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\"";
-        let mut guard = Command::new("sh").args(["-c", guard]).arg(&folder).stdin(Stdio::piped()).spawn().unwrap();
+        let guard = Command::new("sh").args(["-c", guard]).arg(&folder).stdin(Stdio::piped()).spawn().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         match engine {
             Engine::MariaDb => unprivileged("mariadb-install-db", |install| {
@@ -441,7 +441,7 @@ impl Server {
         }
         let more = tls.map(|(certificate, key)| with_tls(engine, &folder, certificate, key)).unwrap_or_default();
         let process = Mutex::new(launch(engine, &folder, port, &more));
-        let server = Self { engine, folder, port, more, process, _guard: guard.stdin.take().unwrap() };
+        let server = Self { engine, folder, port, more, process, guard };
         server.wait_until_ready();
         let login = match engine {
             Engine::MariaDb => format!("CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'"),
@@ -571,6 +571,14 @@ impl Server {
         );
         let pairs: Vec<String> = columns.lines().map(|column| format!("'{column}', `{column}`")).collect();
         format!("SELECT JSON_OBJECT({}) FROM {table}", pairs.join(", "))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let process = self.process.get_mut().unwrap();
+        let _ = (process.wait(), self.guard.wait());
     }
 }
 
