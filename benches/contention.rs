@@ -206,7 +206,7 @@ fn hand(writer: Writer, database: &Path) -> Option<Hand> {
         Writer::Sidecar => {
             let mut plan = gateway::plan(&database);
             plan.busy_timeout = BUSY_TIMEOUT;
-            let mut sidecar = SqliteGateway::new(Arc::new(plan));
+            let mut sidecar = SqliteGateway::new(database, Arc::new(plan));
             let mut next = gateway::publication(&gateway::look(&mut sidecar, CHANNEL), "");
             Some(Box::new(move |key| {
                 next.key = Secret::new(key);

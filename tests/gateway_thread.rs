@@ -12,7 +12,7 @@ use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind};
 use one_api_sidecar::finding::Finding;
 use one_api_sidecar::gateway::sqlite::SqliteGateway;
 use one_api_sidecar::gateway::thread::GatewayHandle;
-use one_api_sidecar::gateway::{BATCH, Gateway, GatewayError, Publication, Published, Trace};
+use one_api_sidecar::gateway::{BATCH, Gateway, GatewayError, Place, Publication, Published, Trace};
 use one_api_sidecar::reason::GatewayReason;
 use one_api_sidecar::secret::Secret;
 use support::gateway::{Database, publication};
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 fn spawn(database: &Database) -> (GatewayHandle, UnboundedReceiver<()>) {
     let (changed, changes) = unbounded_channel();
-    let gateway = Box::new(SqliteGateway::new(Arc::new(database.plan())));
+    let gateway = Box::new(SqliteGateway::new(database.path().to_owned(), Arc::new(database.plan())));
     let handle = GatewayHandle::spawn(gateway, move || changed.send(()).unwrap_or(()));
     (handle, changes)
 }
@@ -99,6 +99,10 @@ impl Gateway for Scripted {
     }
 
     fn kind(&self) -> Option<GatewayKind> {
+        None
+    }
+
+    fn place(&mut self) -> Option<Place> {
         None
     }
 

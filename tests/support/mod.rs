@@ -5,6 +5,7 @@
 pub mod admin_api;
 pub mod database;
 pub mod endpoint;
+pub mod engines;
 pub mod gateway;
 pub mod peer;
 pub mod process;

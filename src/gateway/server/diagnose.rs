@@ -81,7 +81,9 @@ impl Obstacle {
             Some(Meaning::Ended) => {
                 GatewayReason::Unreachable { at, error: format!("not ready, error {}", code(&error)) }
             }
-            None if matches!(error, sqlx::Error::Database(_)) => GatewayReason::Failed { error: code(&error) },
+            None if matches!(error, sqlx::Error::Database(_)) => {
+                GatewayReason::Failed { error: format!("server error {}", code(&error)) }
+            }
             None if connected => GatewayReason::ConnectionLost { at },
             None => match tls_words(&error) {
                 Some(error) => GatewayReason::TlsFailed { at, error },

@@ -32,6 +32,9 @@ use crate::secrets;
 /// How long anything but waiting for a lock may take: then the server, or the way to it, is as good as gone.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
+/// How long leave-taking may last.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// How often the channels are asked for a checksum, to see whether somebody wrote.
 const CHECK_EVERY: Duration = Duration::from_secs(3);
 
@@ -346,9 +349,8 @@ impl Drop for ServerGateway {
         if let Some(session) = session
             && tokio::runtime::Handle::try_current().is_err()
         {
-            let farewell = tokio::time::timeout(Duration::from_secs(1), session.link.close());
             // It is gone either way.
-            let _ = runtime.block_on(async { farewell.await });
+            let _ = runtime.block_on(async { tokio::time::timeout(FAREWELL, session.link.close()).await });
         }
         runtime.shutdown_background();
     }
