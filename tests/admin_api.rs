@@ -52,7 +52,7 @@ impl Stage {
             user: Some(USER),
         };
         GatewayPlan {
-            database: beside.then(|| self.database()),
+            database: if beside { Database::File(self.database()) } else { Database::None },
             api: Some(api),
             ..support::gateway::plan("/none".as_ref())
         }
