@@ -121,8 +121,8 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         GatewayReason::AccessDenied { at, user } => Message::new(
             format!("The gateway's database {at} does not let the user `{user}` in."),
             "Check user and password in `database`, and that the server allows this user from the sidecar's address \
-             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). An environment variable is read at start only: \
-             `docker compose up -d`.",
+             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). A MariaDB that insists on TLS says the same: \
+             `?tls=skip-verify`. An environment variable is read at start only: `docker compose up -d`.",
         ),
         GatewayReason::UnknownDatabase { at } => Message::new(
             format!("The server of {at} has no such database, or none for this user."),

@@ -108,7 +108,8 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         GatewayReason::AccessDenied { at, user } => Message::new(
             format!("网关数据库 {at} 拒绝用户 `{user}` 登录。"),
             "请检查 `database` 中的用户名和密码，以及服务器是否允许该用户从 sidecar 的地址登录（MySQL：`'user'@'%'`；\
-             PostgreSQL：`pg_hba.conf`）。环境变量只在启动时读取：请执行 `docker compose up -d`。",
+             PostgreSQL：`pg_hba.conf`）。只接受 TLS 的 MariaDB 也会这样回答：`?tls=skip-verify`。环境变量只在启动时读取：\
+             请执行 `docker compose up -d`。",
         ),
         GatewayReason::UnknownDatabase { at } => Message::new(
             format!("{at} 的服务器上没有这个数据库，或该用户无权使用。"),
