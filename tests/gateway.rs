@@ -285,6 +285,26 @@ on_every_engine! {
         }
     }
 
+    fn row_34_abilities_that_a_dying_gateway_left_off_come_with_the_next_key_and_never_by_hands_doing(engine) {
+        for fork in FORKS {
+            let store = Store::fixture(engine, fork);
+            // one-api switches the abilities off first, and then the channel: it was killed between the two.
+            for (channel, status) in [(1, 1), (2, 2)] {
+                store.run(&format!("UPDATE abilities SET enabled = FALSE WHERE channel_id = {channel}"));
+                store.run(&format!("UPDATE channels SET status = {status} WHERE id = {channel}"));
+            }
+            let mut gateway = store.gateway();
+            let half = look(&mut *gateway, 1);
+            assert!(half.abilities_off && half.status == Status::Enabled, "{fork:?}");
+            let published = feed(&mut *gateway, 1, "new").unwrap();
+            assert!(!published.reenabled, "{fork:?}: its status is as it was");
+            assert!(!look(&mut *gateway, 1).abilities_off, "{fork:?}");
+            feed(&mut *gateway, 2, "new").unwrap();
+            let by_hand = look(&mut *gateway, 2);
+            assert!(by_hand.abilities_off && by_hand.status == Status::DisabledByHand, "{fork:?}");
+        }
+    }
+
     fn row_34_the_status_alone_may_be_asserted_again_and_is_left_without_the_wish(engine) {
         let store = Store::fixture(engine, Fork::OneApi);
         let mut gateway = store.gateway();

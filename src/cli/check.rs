@@ -66,7 +66,7 @@ fn explained(plan: &Plan) -> String {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(out, "{}", line(plan, credential));
     }
-    let seal = if plan.vault.encryption_key.is_some() { words.vault.sealed } else { words.vault.plain };
+    let seal = if plan.vault.encryption_key.is_some() { words.vault.has_key } else { words.vault.plain };
     let _ = writeln!(out, "vault: {}\n  {seal}", plan.vault.path.display());
     for finding in vault::examine(&plan.vault.path) {
         let message = messages::explain(plan.language, &finding.reason);

@@ -74,7 +74,8 @@ async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow:
     Ok(made.try_recv().ok().and_then(Result::ok))
 }
 
-fn exit(credentials: &[CredentialStatus]) -> Exit {
+/// How a pass ended, by how its credentials stand.
+pub fn exit(credentials: &[CredentialStatus]) -> Exit {
     let is_well = |credential: &CredentialStatus| match credential.state {
         CredentialState::Disabled => true,
         CredentialState::Active => credential.channels.iter().all(|channel| channel.problem.is_none()),

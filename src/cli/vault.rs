@@ -165,6 +165,7 @@ struct Checkup {
     path: PathBuf,
     sound: bool,
     sealed: bool,
+    beside: Option<String>,
     behind: bool,
     records: usize,
     adoptions: usize,
@@ -176,7 +177,7 @@ struct Checkup {
 
 fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(), Exit> {
     let path = &loaded.plan.vault.path;
-    let Checked { contents, sealed, fingerprints, events } = Vault::check(path, key).map_err(refused)?;
+    let Checked { contents, sealed, fingerprints, events, beside } = Vault::check(path, key).map_err(refused)?;
     let warnings = vault::examine(path).into_iter().map(|finding| {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         format!("{} {}", message.what, message.remedy)
@@ -185,6 +186,7 @@ fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(),
         path: path.clone(),
         sound: true,
         sealed,
+        beside,
         behind: contents.behind,
         records: contents.records.len(),
         adoptions: contents.adoptions.len(),
@@ -211,8 +213,11 @@ fn text_of(report: &Checkup, plan: &Plan) -> String {
         .replace("{fingerprints}", &report.fingerprints.to_string())
         .replace("{events}", &report.events.to_string());
     let mut out = format!("{}: {}\n{seal}\n{holds}\n", report.path.display(), words.sound);
-    if report.behind {
+    if let Some(holder) = &report.beside {
         // Writing to a String cannot fail, here and below.
+        let _ = writeln!(out, "{}", words.beside.replace("{}", holder));
+    }
+    if report.behind {
         let _ = writeln!(out, "{}", words.behind);
     }
     for name in &report.orphaned {

@@ -47,12 +47,15 @@ pub(super) fn is_safe(publication: &Publication) -> bool {
     !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
 }
 
-/// Why a channel, as the transaction sees it, is not written at all.
-pub(super) fn refusal(kind: GatewayKind, view: Option<&ChannelView>) -> Option<ChannelReason> {
-    match view {
-        Some(view) => belongs_to_the_gateway(kind, view.kind, view.multi_key),
-        None => Some(ChannelReason::Conflict),
-    }
+/// A channel as the transaction sees it, if it may be written at all.
+pub(super) fn writable(kind: GatewayKind, view: Option<&ChannelView>) -> Result<&ChannelView, ChannelReason> {
+    let view = view.ok_or(ChannelReason::Conflict)?;
+    belongs_to_the_gateway(kind, view.kind, view.multi_key).map_or(Ok(view), Err)
+}
+
+/// Whether a dying gateway had switched the channel's abilities off, and not the channel yet: the key brings them back.
+pub(super) fn is_half_disabled(publication: &Publication, view: &ChannelView) -> bool {
+    publication.reenable && view.status == Status::Enabled && view.abilities_off
 }
 
 /// Within the transaction a row is as we wrote it, or something of the database's own undid it; then nothing may be

@@ -16,6 +16,9 @@ use std::time::Duration;
 
 pub use notice::{notice, test_notice};
 
+use url::Url;
+
+use crate::config::plan::is_loopback;
 use crate::config::report::{self, Report};
 use crate::finding::Severity;
 use crate::reason::{ConfigReason, Language, Reason};
@@ -145,10 +148,14 @@ pub struct VaultWords {
     pub sound: &'static str,
     /// It is sealed.
     pub sealed: &'static str,
+    /// It is, at the latest from the next start on: so `check`, which does not open it.
+    pub has_key: &'static str,
     /// It is not, and what that means.
     pub plain: &'static str,
     /// What it holds; fields records, channels, fingerprints, events.
     pub holds: &'static str,
+    /// Pattern for who owns it while it was read.
+    pub beside: &'static str,
     /// It is an older state of itself.
     pub behind: &'static str,
     /// Pattern for the name of a record without a credential.
@@ -176,8 +183,12 @@ pub struct LoginWords {
     pub waiting: &'static str,
     /// What the browser shows at the end.
     pub close_the_page: &'static str,
-    /// The refresh token is in the vault; field credential.
+    /// The refresh token is in the vault, and nobody runs who uses it; field credential.
     pub done: &'static str,
+    /// The refresh token is in the vault, and the agent uses it now; field credential.
+    pub at_work: &'static str,
+    /// Nobody takes the refresh token yet; field time.
+    pub held: &'static str,
     /// The refresh token would go into the vault; fields file, format, credential.
     pub would_import: &'static str,
     /// How to do it.
@@ -268,11 +279,21 @@ fn moment(at: Timestamp) -> String {
     at.local_short(Timestamp::EPOCH)
 }
 
+/// The address of a host, for `curl`: plain http is spoken within this machine only.
+fn address(host: &str) -> String {
+    let plain = format!("http://{host}/");
+    match Url::parse(&plain) {
+        Ok(url) if is_loopback(&url) => plain,
+        _ => format!("https://{host}/"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::reason::TokenReason;
 
     #[test]
     fn every_reason_has_words_and_a_remedy_in_both_languages() {
@@ -317,6 +338,22 @@ mod tests {
             for command in remedy.split("`one-api-sidecar ").skip(1) {
                 let command = command.split([' ', '`']).next().unwrap();
                 assert!(commands.contains(&command), "{command}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_remedy_asks_as_the_sidecar_does() {
+        for (host, address) in [
+            ("auth.example", "`curl -v https://auth.example/`"),
+            ("127.0.0.1:9000", "`curl -v http://127.0.0.1:9000/`"),
+            ("[::1]:9000", "`curl -v http://[::1]:9000/`"),
+            ("localhost", "`curl -v http://localhost/`"),
+        ] {
+            let reason = TokenReason::NotSent { host: host.into(), error: "refused".into() }.into();
+            for language in [Language::English, Language::Chinese] {
+                let remedy = explain(language, &reason).remedy;
+                assert!(remedy.contains(address), "{remedy}");
             }
         }
     }

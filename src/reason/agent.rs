@@ -16,11 +16,6 @@ pub enum AgentReason {
         /// The section that changed.
         section: String,
     },
-    /// An agent runs already.
-    Running {
-        /// Who, as the lock file says.
-        holder: String,
-    },
     /// A credential name that is not in the config.
     NoSuchCredential {
         /// The name.

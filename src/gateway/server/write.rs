@@ -12,8 +12,9 @@ use super::diagnose::Obstacle;
 use super::dialect::Dialect;
 use super::link::{Link, Value};
 use super::rows;
+use crate::channel::view::ChannelView;
 use crate::failpoint::failpoint;
-use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, reads_as_written, refusal};
+use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, is_half_disabled, reads_as_written, writable};
 use crate::gateway::{Publication, Published};
 use crate::reason::{ChannelReason, GatewayReason};
 
@@ -35,9 +36,9 @@ pub(super) async fn write(
     let views = rows::these(link, &recognised.select, &ids).await?;
     let mut written = Vec::with_capacity(batch.len());
     for publication in batch {
-        written.push(match refusal(recognised.kind, views.get(&publication.id)) {
-            Some(reason) => Err(reason),
-            None => write_one(link, dialect, publication).await?,
+        written.push(match writable(recognised.kind, views.get(&publication.id)) {
+            Ok(view) => write_one(link, dialect, publication, view).await?,
+            Err(reason) => Err(reason),
         });
     }
     if written.iter().any(Result::is_ok) {
@@ -83,6 +84,7 @@ async fn write_one(
     link: &mut Link,
     dialect: &Dialect,
     publication: &Publication,
+    view: &ChannelView,
 ) -> sqlx::Result<Result<bool, ChannelReason>> {
     let id = publication.id;
     let Some(expected) = &publication.expected else { return Ok(Err(ChannelReason::Conflict)) };
@@ -101,7 +103,7 @@ async fn write_one(
     // Never from 2: that was somebody's hand.
     let enable = format!("UPDATE channels SET status = 1 WHERE id = {id} AND status = 3");
     let reenabled = link.execute(&enable, &[]).await? == 1;
-    if reenabled {
+    if reenabled || is_half_disabled(publication, view) {
         // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
         link.execute(&format!("UPDATE abilities SET enabled = TRUE WHERE channel_id = {id}"), &[]).await?;
     }

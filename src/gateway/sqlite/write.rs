@@ -16,7 +16,7 @@ use super::trace_of;
 use crate::channel::view::ChannelView;
 use crate::config::plan::GatewayKind;
 use crate::failpoint::failpoint;
-use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, reads_as_written, refusal};
+use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, is_half_disabled, reads_as_written, writable};
 use crate::gateway::{Publication, Published, Trace};
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
@@ -129,15 +129,19 @@ impl<'a> Statements<'a> {
         let views = self.look(batch)?;
         let mut answers = Vec::with_capacity(batch.len());
         for publication in batch {
-            answers.push(match refusal(kind, views.get(&publication.id)) {
-                Some(reason) => Err(reason),
-                None => self.apply_one(publication)?,
+            answers.push(match writable(kind, views.get(&publication.id)) {
+                Ok(view) => self.apply_one(publication, view)?,
+                Err(reason) => Err(reason),
             });
         }
         Ok(answers)
     }
 
-    fn apply_one(&mut self, publication: &Publication) -> rusqlite::Result<Result<bool, ChannelReason>> {
+    fn apply_one(
+        &mut self,
+        publication: &Publication,
+        view: &ChannelView,
+    ) -> rusqlite::Result<Result<bool, ChannelReason>> {
         let id = publication.id;
         let changed = self.set_key.execute(named_params! {
             ":key": publication.key.expose(),
@@ -149,7 +153,8 @@ impl<'a> Statements<'a> {
             return Ok(Err(ChannelReason::Conflict));
         }
         let reenabled = publication.reenable && self.enable.execute(named_params! { ":id": id })? == 1;
-        if let Some(abilities) = self.enable_abilities.as_mut().filter(|_| reenabled) {
+        let half_disabled = is_half_disabled(publication, view);
+        if let Some(abilities) = self.enable_abilities.as_mut().filter(|_| reenabled || half_disabled) {
             abilities.execute(named_params! { ":id": id })?;
         }
         Ok(Ok(reenabled))

@@ -128,8 +128,8 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         GatewayReason::AccessDenied { at, user } => Message::new(
             format!("The gateway's database {at} does not let the user `{user}` in."),
             "Check user and password in `database`, and that the server allows this user from the sidecar's address \
-             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). An environment variable is read at start only: \
-             `docker compose up -d`.",
+             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). A MariaDB that insists on TLS says the same: \
+             `?tls=skip-verify`. An environment variable is read at start only: `docker compose up -d`.",
         ),
         GatewayReason::UnknownDatabase { at } => Message::new(
             format!("The server of {at} has no such database, or none for this user."),
@@ -252,6 +252,12 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
         ChannelReason::DisabledForOtherReason { words } => Message::new(
             format!("The gateway disabled the channel for another reason than its key: {words}."),
             "Clear that up at the provider, then enable the channel in the gateway.",
+        ),
+        ChannelReason::AbilitiesOff => Message::new(
+            "The channel is enabled but its abilities are switched off: without its memory cache the gateway sends it \
+             no requests.",
+            "Disable the channel in the gateway and enable it again. The next key that is written does it too, unless \
+             `reenable = \"never\"` forbids that.",
         ),
         ChannelReason::MultiKey => Message::new(
             "This is a multi-key channel, which cannot be fed with one key.",

@@ -59,9 +59,11 @@ pub(super) const WORDS: Words = Words {
     vault: VaultWords {
         sound: "sound",
         sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
+        has_key: "`encryption_key` seals it, at the latest when the agent starts: without that key nobody can read the tokens in it, not in a backup either.",
         plain: "It is not sealed: whoever can read the file, or a backup of it, has the tokens. \
                 `encryption_key` in `[vault]` seals it.",
         holds: "It holds {records} records, {channels} adopted channels, {fingerprints} fingerprints, {events} events.",
+        beside: "It was read beside its owner, {}, which goes on with it.",
         behind: "It is an older state of itself (restored from a backup?): refresh tokens in it may be spent.",
         orphaned: "The record `{}` has no credential in the config; it is kept, and used again when the credential is back.",
         rekeyed: "The vault is sealed with the new key. Put {} into `encryption_key` in `[vault]` before the next start.",
@@ -77,6 +79,8 @@ pub(super) const WORDS: Words = Words {
         waiting: "Waiting, for {time} at most …",
         close_the_page: "Done. You may close this page.",
         done: "{credential}: the refresh token is in the vault; the next start of the agent, or `once`, uses it.",
+        at_work: "{credential}: the refresh token is in the vault, and the agent uses it now.",
+        held: "This command holds the refresh token, and hands it over as soon as it can, for {time} at most. Ctrl+C gives it up.",
         would_import: "{file} ({format}) holds a refresh token; it would go into the vault for the credential {credential}.",
         say_yes: "Nothing was changed. Say it again with --yes to do it.",
         add_first: "The config has no credential for it yet. Add one, with channels of yours, then import again:",
@@ -155,10 +159,6 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
             "Restart the sidecar when it suits you; with compose: `docker compose restart`.",
-        ),
-        AgentReason::Running { holder } => Message::new(
-            format!("An agent is running already: {holder}."),
-            "Let it do the work and watch it with `one-api-sidecar status`, or stop it first.",
         ),
         AgentReason::NoSuchCredential { name, nearest } => Message::new(
             format!("There is no credential named `{name}` in the config."),

@@ -114,7 +114,8 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         GatewayReason::AccessDenied { at, user } => Message::new(
             format!("网关数据库 {at} 拒绝用户 `{user}` 登录。"),
             "请检查 `database` 中的用户名和密码，以及服务器是否允许该用户从 sidecar 的地址登录（MySQL：`'user'@'%'`；\
-             PostgreSQL：`pg_hba.conf`）。环境变量只在启动时读取：请执行 `docker compose up -d`。",
+             PostgreSQL：`pg_hba.conf`）。只接受 TLS 的 MariaDB 也会这样回答：`?tls=skip-verify`。环境变量只在启动时读取：\
+             请执行 `docker compose up -d`。",
         ),
         GatewayReason::UnknownDatabase { at } => Message::new(
             format!("{at} 的服务器上没有这个数据库，或该用户无权使用。"),
@@ -220,6 +221,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
         ChannelReason::DisabledForOtherReason { words } => Message::new(
             format!("网关禁用了这个渠道，原因不在密钥：{words}。"),
             "请先在服务商处解决，再到网关中启用该渠道。",
+        ),
+        ChannelReason::AbilitiesOff => Message::new(
+            "渠道已启用，但它的 abilities 是关闭的：网关不用内存缓存时不会把请求分给它。",
+            "请在网关中禁用再启用该渠道。下一次写入新密钥时也会打开，除非 `reenable = \"never\"` 不允许。",
         ),
         ChannelReason::MultiKey => Message::new(
             "这是多密钥渠道，无法只写入一个密钥。",

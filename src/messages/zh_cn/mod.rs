@@ -59,8 +59,10 @@ pub(super) const WORDS: Words = Words {
     vault: VaultWords {
         sound: "完好",
         sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
+        has_key: "由 `encryption_key` 加密（最迟在代理启动时）：没有这个密钥，谁也读不出其中的令牌，备份里的也一样。",
         plain: "未加密：能读取该文件或其备份的人就能拿到令牌。在 `[vault]` 中设置 `encryption_key` 即可加密。",
         holds: "其中有 {records} 条凭据记录、{channels} 个已接管的渠道、{fingerprints} 个指纹、{events} 条事件。",
+        beside: "读取时它正由 {} 使用，互不影响。",
         behind: "它回到了较早的状态（是从备份恢复的吗？），其中的刷新令牌可能已被用过。",
         orphaned: "记录 `{}` 在配置中没有对应的凭据；记录会保留，凭据回来后继续使用。",
         rekeyed: "保管库已用新密钥加密。请在下次启动之前把 {} 填入 `[vault]` 的 `encryption_key`。",
@@ -76,6 +78,8 @@ pub(super) const WORDS: Words = Words {
         waiting: "等待中，最多 {time} …",
         close_the_page: "完成，可以关闭此页面。",
         done: "{credential}：刷新令牌已存入保管库；下次启动代理或运行 `once` 时使用。",
+        at_work: "{credential}：刷新令牌已存入保管库，代理现在就使用它。",
+        held: "刷新令牌由本命令暂存，一旦可以就交出，最多等 {time}。按 Ctrl+C 则放弃它。",
         would_import: "{file}（{format}）中有一个刷新令牌，将为凭据 {credential} 存入保管库。",
         say_yes: "尚未做任何改动。加上 --yes 再运行一次即可执行。",
         add_first: "配置中还没有对应的凭据。请先添加一个，写上您的渠道，再重新导入：",
@@ -153,10 +157,6 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` 已修改，下次启动时才会生效。"),
             "请在方便时重启 sidecar；使用 compose 时：`docker compose restart`。",
-        ),
-        AgentReason::Running { holder } => Message::new(
-            format!("已有一个 agent 在运行：{holder}。"),
-            "交给它处理即可，用 `one-api-sidecar status` 查看；或者先停掉它。",
         ),
         AgentReason::NoSuchCredential { name, nearest } => Message::new(
             format!("配置中没有名为 `{name}` 的凭据。"),
