@@ -206,14 +206,14 @@ fn hand(writer: Writer, database: &Path) -> Option<Hand> {
         Writer::Sidecar => {
             let mut plan = gateway::plan(&database);
             plan.busy_timeout = BUSY_TIMEOUT;
-            let mut sidecar = SqliteGateway::new(Arc::new(plan));
+            let mut sidecar = SqliteGateway::new(database, Arc::new(plan));
             let mut next = gateway::publication(&gateway::look(&mut sidecar, CHANNEL), "");
             Some(Box::new(move |key| {
                 next.key = Secret::new(key);
                 let began = Instant::now();
                 match sidecar.publish(std::slice::from_ref(&next)).remove(0) {
                     Ok(published) => {
-                        next.expected = next.key.clone();
+                        next.expected = Some(next.key.clone());
                         Attempt { waited: published.waited, held: Some(published.held), failure: None }
                     }
                     Err(error) => Attempt { waited: began.elapsed(), held: None, failure: Some(format!("{error:?}")) },

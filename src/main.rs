@@ -40,7 +40,8 @@ fn log(default: LevelFilter) {
     } else {
         let colour =
             std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let text = fmt::layer().with_writer(|| LogWriter).log_internal_errors(false).with_ansi(colour).with_target(false);
+        let text =
+            fmt::layer().with_writer(|| LogWriter).log_internal_errors(false).with_ansi(colour).with_target(false);
         tracing_subscriber::registry().with(text.with_filter(filter)).init();
     }
     if let Some(error) = not_a_filter {

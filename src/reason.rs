@@ -20,7 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use agent::AgentReason;
 pub use channel::ChannelReason;
 pub use config::ConfigReason;
-pub use gateway::GatewayReason;
+pub use gateway::{ApiFailure, GatewayReason};
 pub use login::LoginReason;
 pub use notifier::NotifierReason;
 pub use secret::SecretReason;

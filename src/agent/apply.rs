@@ -11,7 +11,7 @@ use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State};
 use crate::finding::Severity;
-use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::messages;
 use crate::oauth::request;
@@ -102,7 +102,7 @@ impl Agent {
             // The agent is gone when nobody listens.
             let _ = reports.send(Report::GatewayWritten(Arc::clone(&name)));
         };
-        let handle = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(plan))), changed);
+        let handle = GatewayHandle::spawn(gateway::open(plan), changed);
         Room::new(Arc::clone(plan), handle, adoptions)
     }
 

@@ -67,6 +67,8 @@ pub struct Room {
     pub wishes: Wishes,
     /// Another gateway of the config that is the same database: everything here is left to it.
     pub same_as: Option<Arc<str>>,
+    /// Whether that was found out, of every gateway before this one.
+    compared: bool,
     /// Since when nobody but us wrote, from our own first write on.
     only_ours_since: Option<Timestamp>,
     told_unused: bool,
@@ -149,6 +151,7 @@ impl Room {
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
             same_as: None,
+            compared: false,
             only_ours_since,
             told_unused: false,
         }
@@ -156,7 +159,7 @@ impl Room {
 
     /// How long the gateway may go on using the previous key.
     pub fn lag(&self) -> Duration {
-        self.plan.cache_lag.of(self.handle.kind())
+        self.plan.cache_lag.of(self.handle.kind(), self.handle.immediate())
     }
 
     /// Says anew which channels are fed here; what is known of unchanged ones stays.
@@ -353,6 +356,8 @@ impl Room {
             selects,
             expected,
             probe: !self.writable || self.trouble.is_some(),
+            compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
+            others: Vec::new(),
         })
     }
 }
@@ -364,9 +369,11 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
     const SLACK: Duration = Duration::from_secs(2);
     let last = adoptions.max_by_key(|adoption| adoption.state.delivered_at)?;
     let written_at = |path: &std::path::Path| Timestamp::from(std::fs::metadata(path).ok()?.modified().ok()?).into();
-    let mut wal = plan.database.clone().into_os_string();
+    // A server does not say when somebody wrote last.
+    let database = plan.database.file()?;
+    let mut wal = database.as_os_str().to_owned();
     wal.push("-wal");
-    let written: Option<Timestamp> = [plan.database.as_path(), wal.as_ref()].into_iter().filter_map(written_at).max();
+    let written: Option<Timestamp> = [database, wal.as_ref()].into_iter().filter_map(written_at).max();
     let ours = last.state.delivered_at? + SLACK;
     last.state.only_ours_since.filter(|_| written.is_some_and(|written| written <= ours))
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use crate::agent::deliver::{Delivery, Room, Seen};
 use crate::agent::{Agent, Report};
 use crate::channel::policy::ChannelState;
-use crate::config::plan::{CredentialPlan, GatewayPlan};
+use crate::config::plan::CredentialPlan;
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
+use crate::gateway::thread::GatewayHandle;
 use crate::gateway::{GatewayError, Published};
 use crate::time::Timestamp;
 
@@ -18,13 +19,8 @@ impl Agent {
     pub(super) fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
         let now = self.now();
         let mut events = Vec::new();
-        let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (looked, lag) = (room.looked, room.lag());
-        // Which file it is can be seen as soon as there is one.
-        if seen.is_ok() && (!looked || room.trouble.is_some()) {
-            room.same_as = same_as;
-        }
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
         let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
         let trouble = room.trouble.clone();
@@ -76,21 +72,16 @@ impl Agent {
         }
     }
 
-    /// The gateway before this one in the config whose database is the very same file.
-    fn same_database(&self, name: &str) -> Option<Arc<str>> {
-        use std::os::unix::fs::MetadataExt;
-        let place = |gateway: &GatewayPlan| {
-            let metadata = std::fs::metadata(&gateway.database).ok()?;
-            Some((metadata.dev(), metadata.ino()))
-        };
-        let mine = place(self.plan.gateway(name)?)?;
-        let mut before = self.plan.gateways.iter().take_while(|gateway| &*gateway.name != name);
-        before.find(|gateway| place(gateway) == Some(mine)).map(|gateway| Arc::clone(&gateway.name))
-    }
-
     pub(super) fn look_around(&mut self, now: Timestamp) {
+        let handles: Vec<(Arc<str>, GatewayHandle)> = self
+            .plan
+            .gateways
+            .iter()
+            .filter_map(|gateway| Some((Arc::clone(&gateway.name), self.rooms.get(&gateway.name)?.handle.clone())))
+            .collect();
         for room in self.rooms.values_mut() {
-            let Some(order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
+            let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
+            order.compare_with(&handles);
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
                 // The agent is gone when nobody listens.

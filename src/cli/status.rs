@@ -19,7 +19,7 @@ use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::notify::policy::Policy;
 use crate::reason::{Language, Reason, VaultReason};
@@ -143,14 +143,16 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
     for adoption in contents.adoptions {
         adoptions.entry(adoption.gateway.clone()).or_default().insert(adoption.channel, adoption);
     }
-    let mut rooms = Vec::new();
+    let (mut rooms, mut gateways) = (Vec::new(), Vec::new());
     for gateway in &plan.gateways {
-        let thread = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(gateway))), || {});
+        let thread = GatewayHandle::spawn(gateway::open(gateway), || {});
+        gateways.push((Arc::clone(&gateway.name), thread.clone()));
         let mut room = Room::new(Arc::clone(gateway), thread, adoptions.remove(&*gateway.name).unwrap_or_default());
         room.retarget(fed(plan, &records));
         if let Some(handle) = &handle
-            && let Some(order) = room.order_look(&records, handle, now)
+            && let Some(mut order) = room.order_look(&records, handle, now)
         {
+            order.compare_with(&gateways);
             let seen = order.carry_out().await;
             // The deliveries it finds due are the agent's to make.
             let _ = room.judge(seen, &records, handle, now, &mut Vec::new());

@@ -5,6 +5,7 @@
 //! calls has read the file and knows the surroundings.
 
 pub mod diff;
+pub mod dsn;
 pub mod file;
 pub mod lines;
 mod places;

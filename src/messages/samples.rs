@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use crate::reason::{
-    AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
-    TokenReason, VaultReason,
+    AgentReason, ApiFailure, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason,
+    SecretReason, TokenReason, VaultReason,
 };
 use crate::time::Timestamp;
 
@@ -23,6 +23,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     let at = Timestamp::from_seconds(1_767_000_000);
     let names = || vec!["one".to_owned(), "two".to_owned()];
     let path = "/data/one-api.db";
+    let server = "mysql://db:3306/oneapi";
     let error = "the system's words";
     let mut reasons = samples!(ConfigReason:
         NotFound { looked_in: names() },
@@ -38,12 +39,14 @@ pub(crate) fn reasons() -> Vec<Reason> {
         BareSecret { env: "TOKEN".to_owned() },
         SecretSources,
         BadUrl { detail: "no host" },
+        BadDatabase { detail: "it names no database" },
         PlainHttp,
         BadName,
         Duplicate { what: "credential \"a\"", first_line: 3_usize },
         UnknownGateway { name: "eu", known: names() },
         GatewayNeeded { known: names() },
         VaultPathNeeded,
+        VaultPathBesideServer,
         BadTemplate { detail: "unclosed brace" },
         BadBody { detail: "not JSON" },
         BadMailAddress,
@@ -55,6 +58,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         OwnTokenUrl { preset: "auth0", form: "https://TENANT.auth0.com/oauth/token" },
         Needs { field: "service", other: "keyring" },
         Conflicts { field: "api", other: "database" },
+        NotInThisBuild { what: "database on a server", feature: "servers" },
         NotYet { what: "`jwt_bearer`" },
         UnknownService { name: "pushpuls", nearest: "pushplus".to_owned(), known: names() },
         ValueReadableByOthers { mode: "644" },
@@ -154,7 +158,33 @@ pub(crate) fn reasons() -> Vec<Reason> {
         SharedInode { path: path },
         Failed { error: error },
         Unused { path: path },
+        Api { failure: ApiFailure::RateLimited },
+        ApiOfOneApi,
+        NoAddress { secret: Box::new(SecretReason::KeyringLocked) },
+        AddressMeansSqlite { from: "env:SQL_DSN" },
+        BadAddress { from: "env:SQL_DSN", detail: "it names no database" },
+        Unreachable { at: server, error: error },
+        ConnectionLost { at: server },
+        AccessDenied { at: server, user: "oneapi" },
+        UnknownDatabase { at: server },
+        TlsRequired { at: server },
+        TlsFailed { at: server, error: error },
+        TooManyConnections { at: server },
+        ServerReadOnly { at: server, code: "1290" },
+        NoPrivilege { at: server, user: "oneapi" },
+        RowsLocked { at: server, waited_ms: 5000_u64 },
+        ServerFull { at: server },
     ));
+    let failures = [
+        ApiFailure::Unreachable { error: error.into() },
+        ApiFailure::Token(SecretReason::EnvMissing { name: "ONE_API_ADMIN_TOKEN".into() }),
+        ApiFailure::Denied,
+        ApiFailure::NotAnAdministrator,
+        ApiFailure::WrongUser,
+        ApiFailure::Refused,
+        ApiFailure::NotTheApi { status: 404 },
+    ];
+    reasons.extend(failures.map(|failure| GatewayReason::Api { failure }.into()));
     reasons.extend(samples!(ChannelReason:
         Missing,
         Replaced,

@@ -79,6 +79,11 @@ pub enum ConfigReason {
         /// What is wrong with it, without the address.
         detail: String,
     },
+    /// Not a usable address of a database.
+    BadDatabase {
+        /// What is wrong with it, without the address.
+        detail: String,
+    },
     /// Plain http to a host that is not loopback.
     PlainHttp,
     /// A name outside `[a-z0-9._-]`.
@@ -104,6 +109,8 @@ pub enum ConfigReason {
     },
     /// With several gateways the vault's place must be given.
     VaultPathNeeded,
+    /// Beside a database server the vault has no place of its own accord.
+    VaultPathBesideServer,
     /// A `channel_key` template that cannot be filled.
     BadTemplate {
         /// What is wrong with it.
@@ -146,6 +153,13 @@ pub enum ConfigReason {
         field: String,
         /// What it does not go with.
         other: String,
+    },
+    /// A feature that this build was made without.
+    NotInThisBuild {
+        /// What was asked for.
+        what: String,
+        /// The cargo feature that has it.
+        feature: String,
     },
     /// A known feature that this version does not have yet.
     NotYet {

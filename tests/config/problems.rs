@@ -39,6 +39,7 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
     let misplaced = |key: &str, belongs: &str| ConfigReason::MisplacedKey { key: key.into(), belongs: belongs.into() };
     let missing = |field: &str| ConfigReason::MissingField { field: field.into() };
     let not_yet = |what: &str| ConfigReason::NotYet { what: what.into() };
+    let bad_database = |detail: &str| ConfigReason::BadDatabase { detail: detail.into() };
     let with = |line: &str| format!("{SMALL}{line}\n");
     for (text, field, reason) in [
         (String::new(), "gateway", missing("gateway.database")),
@@ -152,14 +153,29 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
         ),
         (with("issuer = \"http://x.example\""), "credential \"a\".issuer", ConfigReason::PlainHttp),
         (with("[vault]\nurl = \"postgres://x\""), "vault.url", not_yet("[vault] url")),
-        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "gateway.database", not_yet("a MySQL database")),
-        (SMALL.replace("one-api.db", "postgres://u:p@h/d"), "gateway.database", not_yet("a PostgreSQL database")),
+        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "vault.path", ConfigReason::VaultPathBesideServer),
+        (SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"), "vault.path", ConfigReason::VaultPathBesideServer),
+        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/"), "gateway.database", bad_database("it names no database")),
         (
-            SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"),
+            SMALL.replace("one-api.db", "postgres://u:p@h/d?sslmode=no"),
             "gateway.database",
-            not_yet("database = { env = \"SQL_DSN\" }"),
+            bad_database("`sslmode` takes disable, allow, prefer, require, verify-ca or verify-full"),
         ),
-        (SMALL.replacen("database", "kind = \"one-hub\"\ndatabase", 1), "gateway.kind", not_yet("kind = \"one-hub\"")),
+        (
+            SMALL.replace("one-api.db", "mysql://u:p@h/d"),
+            "gateway.database",
+            bad_database("MySQL is written like user:password@tcp(host:3306)/database"),
+        ),
+        (
+            SMALL.replacen("database", "api = { url = \"http://h\" }\ndatabase", 1),
+            "gateway.api.token",
+            missing("token"),
+        ),
+        (
+            SMALL.replacen("database", "api = { url = \"h:3000\", token = { env = \"T\" } }\ndatabase", 1),
+            "gateway.api.url",
+            ConfigReason::BadUrl { detail: "it does not begin with http:// or https://".into() },
+        ),
         (
             SMALL.replace("[[credential]]", "[credential]"),
             "credential",

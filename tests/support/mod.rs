@@ -2,9 +2,11 @@
 //! real binary as a process. Every test binary compiles it and uses a part.
 #![allow(dead_code)]
 
+pub mod admin_api;
 pub mod canned;
 pub mod database;
 pub mod endpoint;
+pub mod engines;
 pub mod gateway;
 pub mod peer;
 pub mod process;

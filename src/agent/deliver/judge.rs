@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::orders::{Delivery, DeliveryOrder, Seen};
+use super::orders::{Delivery, DeliveryOrder, Seen, Untold};
 use super::{Room, adopted_id};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
@@ -43,6 +43,15 @@ impl Room {
             }
             Err(GatewayError::Channel(_)) => return None,
         };
+        match &seen.same_as {
+            None => {}
+            Some(Ok(same_as)) => {
+                self.same_as.clone_from(same_as);
+                self.compared = true;
+            }
+            // Asked again at the next look; what was known of it may still hold.
+            Some(Err(Untold)) => self.compared = false,
+        }
         match seen.writable.clone() {
             Some(Err(GatewayError::Database(reason))) => {
                 self.writable = false;
@@ -132,16 +141,17 @@ impl Room {
         if let (Some(view), Some(kind)) = (view, kind) {
             supported = supports(kind, view, target.key_is_explicit).and(supported);
         }
+        let generation = record.map_or(0, |record| record.state.generation);
         let owner = match (view, adoption) {
-            (Some(view), Some(adoption)) if key.as_ref() != Some(&view.key) => match seen.ours.get(&view.id) {
-                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), *ours),
+            (Some(view), Some(adoption)) if view.key.is_some() && key != view.key => match seen.ours.get(&view.id) {
+                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), generation, *ours),
                 // The key changed since the look was ordered: look again before judging.
                 None => {
                     self.dirty.insert(index);
                     return None;
                 }
             },
-            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), false),
+            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), generation, false),
             (None, _) => Owner::Unadopted,
         };
         let lag = self.lag();
@@ -151,7 +161,7 @@ impl Room {
             supported,
             owner,
             key_expires_at: grant.map(|grant| grant.expires_at),
-            generation: record.map_or(0, |record| record.state.generation),
+            generation,
             lag,
         };
         let decision = policy::decide(&self.plan, look, now);
@@ -286,20 +296,20 @@ impl Room {
             created_time: view.created_time,
             name: view.name.clone(),
             record: target.record,
-            displaced: Some(view.key.clone()),
+            displaced: view.key.clone(),
             state: AdoptionState::default(),
         });
         adoption.record = target.record;
         if std::mem::take(&mut adoption.state.take_over) && owner == Owner::Stranger {
             // What is displaced now is what `release` puts back.
-            adoption.displaced = Some(view.key.clone());
+            adoption.displaced = view.key.clone();
             before.push(Change::Adoption(Box::new(adoption.clone())));
         }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
         if owner == Owner::Unadopted {
             // The displaced key is safe before it is displaced.
-            adoption.displaced = Some(view.key.clone());
+            adoption.displaced = view.key.clone();
             before.push(Change::Adoption(Box::new(adoption.clone())));
         }
         if is_new_key && target.fingerprinted.as_ref() != Some(&key) {
@@ -334,7 +344,9 @@ impl Room {
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
-                    self.only_ours_since.get_or_insert(now);
+                    if self.plan.database.file().is_some() {
+                        self.only_ours_since.get_or_insert(now);
+                    }
                     if adoption.state.released {
                         tracing::info!(gateway = %self.plan.name, channel = publication.id, "key given back");
                         continue;

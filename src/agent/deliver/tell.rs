@@ -90,7 +90,7 @@ impl Room {
     }
 
     pub(super) fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
-        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        let reason = GatewayReason::Unused { path: self.plan.database.to_string() };
         Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::config::dsn::Dsn;
 use crate::config::file::{Config, is_name};
 use crate::config::places;
-use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlan};
+use crate::config::plan::{AgentPlan, Database, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlan};
 use crate::finding::Severity;
 use crate::reason::ConfigReason;
 use crate::secret::{SecretSource, TextOrSecret};
@@ -55,8 +56,8 @@ pub fn vault_path(config: &Config, directory: &Path) -> Option<PathBuf> {
     }
     let [gateway] = config.tables.gateway.as_ref()?.value.0.as_slice() else { return None };
     match &gateway.at.value.database.as_ref()?.value {
-        TextOrSecret::Text(database) => Some(beside(&directory.join(database))),
-        TextOrSecret::Secret(_) => None,
+        TextOrSecret::Text(database) if !Dsn::is_meant_by(database) => Some(beside(&directory.join(database))),
+        TextOrSecret::Text(_) | TextOrSecret::Secret(_) => None,
     }
 }
 
@@ -199,13 +200,21 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
     let encryption_key = vault
         .and_then(|vault| vault.encryption_key.as_ref())
         .map(|key| check.secret("vault.encryption_key", &key.value, &key.span));
-    let path = match (vault.and_then(|vault| vault.path.as_ref()), gateways) {
+    let only = match gateways {
+        [gateway] if written == 1 => Some(&gateway.database),
+        _ => None,
+    };
+    let path = match (vault.and_then(|vault| vault.path.as_ref()), only.and_then(Database::file)) {
         (Some(path), _) => check.path(&path.value),
-        (None, [gateway]) if written == 1 => beside(&gateway.database),
-        (None, _) => {
+        (None, Some(database)) => beside(database),
+        (None, None) => {
             check.incomplete = true;
-            if written > 1 && !check.config.told.about("vault.path") {
-                check.reader.error("vault.path", header, ConfigReason::VaultPathNeeded);
+            let reason = match only {
+                Some(_) => Some(ConfigReason::VaultPathBesideServer),
+                None => (written > 1).then_some(ConfigReason::VaultPathNeeded),
+            };
+            if let Some(reason) = reason.filter(|_| !check.config.told.about("vault.path")) {
+                check.reader.error("vault.path", header, reason);
             }
             return None;
         }
