@@ -1,16 +1,16 @@
 //! Arguments, logging, exit code; nothing else.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
-use one_api_sidecar::cli::{Arguments, Exit};
-use tracing_subscriber::EnvFilter;
+use one_api_sidecar::cli::{Arguments, Exit, default_language};
+use one_api_sidecar::telemetry::log;
+use tracing::Level;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     one_api_sidecar::failpoint::setup();
-    log(if arguments.is_agent() { "info" } else { "warn" });
+    log::start(if arguments.is_agent() { Level::INFO } else { Level::WARN }, default_language());
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match arguments.run() {
@@ -19,23 +19,5 @@ fn main() -> ExitCode {
             eprintln!("error: {error:#}");
             Exit::Failed.into()
         }
-    }
-}
-
-/// Logs go to standard error: `ONE_API_SIDECAR_LOG` filters, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
-fn log(default: &str) {
-    let filter = EnvFilter::builder()
-        .with_default_directive(default.parse().unwrap_or_default())
-        .with_env_var("ONE_API_SIDECAR_LOG")
-        .from_env_lossy()
-        // The D-Bus library traces whole messages.
-        .add_directive("zbus=warn".parse().unwrap_or_default());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var("ONE_API_SIDECAR_LOG_FORMAT").is_ok_and(|format| format == "json") {
-        subscriber.json().flatten_event(true).init();
-    } else {
-        let colour =
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        subscriber.with_ansi(colour).with_target(false).init();
     }
 }

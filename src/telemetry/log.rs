@@ -1,0 +1,144 @@
+//! The log: where it goes, what passes its filter, how a line looks. Called once, by `main`.
+//!
+//! Lines go to standard error. `ONE_API_SIDECAR_LOG` filters them, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
+//! Where standard error is the journal's, each line begins with its priority (sd-daemon(3)), and what the journal adds
+//! by itself is left out.
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, format};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::messages;
+use crate::reason::{AgentReason, Language};
+use crate::shape::nearest;
+
+const FILTER: &str = "ONE_API_SIDECAR_LOG";
+const FORMAT: &str = "ONE_API_SIDECAR_LOG_FORMAT";
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+const FORMATS: [&str; 2] = ["text", "json"];
+
+/// Starts the log; `default` is what passes where the environment does not say it. What the environment says wrongly
+/// is told, in this language, and left out.
+pub fn start(default: Level, language: Language) {
+    let words = std::env::var(FILTER).unwrap_or_default();
+    let (directives, mut wrong) = filter(&words);
+    let base = EnvFilter::builder().with_default_directive(default.into()).parse_lossy("");
+    // The D-Bus library traces whole messages.
+    let quiet = "zbus=warn".parse().ok();
+    let filter = if directives.is_empty() { base } else { EnvFilter::default() };
+    let filter = directives.into_iter().chain(quiet).fold(filter, EnvFilter::add_directive);
+
+    let form = std::env::var(FORMAT).unwrap_or_default();
+    if !form.is_empty() && !FORMATS.contains(&form.as_str()) {
+        wrong.push(AgentReason::LogFormat { found: form.clone() });
+    }
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match (form == "json", is_journal()) {
+        (true, false) => lines.json().flatten_event(true).init(),
+        (true, true) => lines.json().flatten_event(true).map_event_format(WithPriority).init(),
+        (false, false) => lines.with_ansi(has_colour()).with_target(false).init(),
+        (false, true) => {
+            lines.with_ansi(false).with_target(false).without_time().map_event_format(WithPriority).init();
+        }
+    }
+    for reason in wrong {
+        let message = messages::explain(language, &reason.into());
+        if tracing::enabled!(Level::WARN) {
+            tracing::warn!("{} {}", message.what, message.remedy);
+        } else {
+            eprintln!("{} {}", message.what, message.remedy);
+        }
+    }
+}
+
+/// The directives of a filter, and what is wrong with the others. A level with a typing mistake would be taken for the
+/// name of a module, and nothing would be logged at all.
+fn filter(words: &str) -> (Vec<Directive>, Vec<AgentReason>) {
+    let (mut directives, mut wrong) = (Vec::new(), Vec::new());
+    for word in words.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let meant = level_meant(word);
+        match word.parse::<Directive>() {
+            Ok(directive) if meant.is_none() => directives.push(directive),
+            _ => wrong.push(AgentReason::LogFilter { found: word.to_owned(), nearest: meant }),
+        }
+    }
+    (directives, wrong)
+}
+
+/// The level that a word means which is none, and no module's name either.
+fn level_meant(word: &str) -> Option<String> {
+    let word = word.to_ascii_lowercase();
+    let begins_alike = |level: &&&str| word.starts_with(**level) || word.len() > 2 && level.starts_with(&word);
+    let meant = LEVELS.iter().find(begins_alike).map(|level| (*level).to_owned()).or_else(|| nearest(&word, LEVELS));
+    meant.filter(|_| !LEVELS.contains(&word.as_str()) && !word.contains(['=', ':', '[']))
+}
+
+fn has_colour() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether standard error goes to the journal, and was not redirected since (systemd.exec(5), `$JOURNAL_STREAM`).
+fn is_journal() -> bool {
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
+    let Ok(stat) = rustix::fs::fstat(std::io::stderr()) else { return false };
+    stream == format!("{}:{}", stat.st_dev, stat.st_ino)
+}
+
+/// A line with its priority before it, as the journal reads it.
+struct WithPriority<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithPriority<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, format::Writer::new(&mut text), event)?;
+        let priority = match *event.metadata().level() {
+            Level::ERROR => 3,
+            Level::WARN => 4,
+            Level::INFO => 6,
+            Level::DEBUG | Level::TRACE => 7,
+        };
+        // The journal takes each line for an entry.
+        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_in_a_filter_is_named_and_the_rest_holds() {
+        let cases = [
+            ("", "", None),
+            ("debug", "debug", None),
+            ("WARN", "warn", None),
+            (" info , hyper=debug,", "info hyper=debug", None),
+            ("one_api_sidecar::agent", "one_api_sidecar::agent=trace", None),
+            ("inof", "", Some(("inof", Some("info")))),
+            ("warning,hyper=off", "hyper=off", Some(("warning", Some("warn")))),
+            ("err", "", Some(("err", Some("error")))),
+            ("hyper=loud,error", "error", Some(("hyper=loud", None))),
+        ];
+        for (words, directives, wrong) in cases {
+            let (found, problems) = filter(words);
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found.join(" "), directives, "{words}");
+            let named = |(found, nearest): (&str, Option<&str>)| AgentReason::LogFilter {
+                found: found.to_owned(),
+                nearest: nearest.map(str::to_owned),
+            };
+            assert_eq!(problems, wrong.map(named).into_iter().collect::<Vec<_>>(), "{words}");
+        }
+    }
+}
