@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::agent::watch;
 use crate::cli::place::{complain, render};
+use crate::cli::progress::tell;
 use crate::cli::{ConfigPlace, Exit, default_language, print};
 use crate::config::plan::{CacheLag, CredentialPlan, Plan};
 use crate::config::report::{self, Report};
@@ -50,7 +51,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         });
         print(&format!("{}\n", serde_json::to_string_pretty(&Checked { ok: plan.is_some(), problems: reports })?))?;
     } else {
-        eprint!("{}", render(language, &path, &text, &problems));
+        tell(&render(language, &path, &text, &problems));
         if let Some(plan) = &plan {
             print(&explained(plan))?;
         }

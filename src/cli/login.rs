@@ -16,6 +16,7 @@ use url::Url;
 
 use crate::agent::refresh;
 use crate::cli::place::{complain, complain_of};
+use crate::cli::progress::tell;
 use crate::cli::taker::Takers;
 use crate::cli::{ConfigPlace, Exit, block_on, taker};
 use crate::config::plan::{CredentialPlan, Grant, LoginPlan, Method, host};
@@ -175,7 +176,7 @@ impl<'a> Session<'a> {
         let complete = authorization.verification_uri_complete.as_ref().unwrap_or(&authorization.verification_uri);
         show_as_qr_code(complete);
         let shown = self.words().device.replace("{url}", authorization.verification_uri.as_str());
-        eprintln!("{}", shown.replace("{code}", &authorization.user_code));
+        tell(&format!("{}\n", shown.replace("{code}", &authorization.user_code)));
         self.say_waiting(authorization.expires_in);
 
         let ends = Instant::now() + authorization.expires_in;
@@ -206,9 +207,9 @@ impl<'a> Session<'a> {
         let attempt = Attempt::new(verifier, state, back.redirect_uri(), self.plan.login.issuer.clone());
         let (client_id, scope) = (self.plan.endpoint.client_id.as_deref(), self.plan.endpoint.scope.as_deref());
         let address = attempt.address(&endpoint, client_id, scope);
-        eprintln!("{}", self.words().browser.replace("{url}", address.as_str()));
+        tell(&format!("{}\n", self.words().browser.replace("{url}", address.as_str())));
         if back.wants_paste() {
-            eprintln!("{}", self.words().paste);
+            tell(&format!("{}\n", self.words().paste));
         }
         self.say_waiting(PATIENCE);
         let code = tokio::time::timeout(PATIENCE, back.code(&attempt, self.words().close_the_page)).await;
@@ -222,7 +223,7 @@ impl<'a> Session<'a> {
     }
 
     fn say_waiting(&self, length: Duration) {
-        eprintln!("{}", self.words().waiting.replace("{time}", &self.words.length(length)));
+        tell(&format!("{}\n", self.words().waiting.replace("{time}", &self.words.length(length))));
     }
 }
 
@@ -249,7 +250,7 @@ fn show_as_qr_code(url: &Url) {
     let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (on, off) = if coloured { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
     for line in drawn.lines() {
-        eprintln!("{on}{line}{off}");
+        tell(&format!("{on}{line}{off}\n"));
     }
-    eprintln!();
+    tell("\n");
 }

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 use crate::agent::control::Once;
 use crate::agent::obtained::{self, Obtained};
 use crate::cli::holder::{Turn, probe, take_or_ask};
+use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain_of};
-use crate::cli::{Exit, once, print, status};
+use crate::cli::{Exit, once, print, progress, status};
 use crate::config::plan::CredentialPlan;
 use crate::credential::record::{ClientIdentity, Record, RecordId};
 use crate::messages;
@@ -76,7 +77,7 @@ impl<'a> Takers<'a> {
             }
             let words = messages::words(self.loaded.plan.language);
             let left = words.length(HELD.saturating_sub(begun.elapsed()));
-            eprintln!("{}", words.login.held.replace("{time}", &left));
+            progress::tell(&format!("{}\n", words.login.held.replace("{time}", &left)));
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(TRY_AGAIN.1);
         }
@@ -142,8 +143,7 @@ pub async fn tell(loaded: &Loaded, plan: &CredentialPlan, taker: Taker, more: &s
     let pass = Once { names: vec![plan.name.to_string()], force: false };
     match take_or_ask(loaded, "/once", &pass).await {
         Ok(Turn::Theirs(after)) => {
-            let style = status::Style::of_stdout();
-            print(&status::table(&after.credentials, loaded.plan.language, after.time, style))?;
+            print(&status::table(&after.credentials, loaded.plan.language, after.time, Paper::of_stdout()))?;
             Ok(once::exit(&after.credentials))
         }
         // The agent has ended meanwhile; its next start goes on with it.

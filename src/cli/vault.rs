@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Subcommand};
 use serde::Serialize;
 
 use crate::cli::place::{Loaded, complain};
+use crate::cli::progress::tell;
 use crate::cli::{Arguments, ConfigPlace, Exit, block_on, print};
 use crate::config::plan::Plan;
 use crate::messages;
@@ -145,7 +146,7 @@ fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
             return Err(refused(VaultError(unconfirmed)));
         }
         let message = messages::explain(loaded.plan.language, &unconfirmed.into());
-        eprint!("{}\n{}", message.what, words.type_yes);
+        tell(&format!("{}\n{}", message.what, words.type_yes));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         if read.is_err() || answer.trim() != "yes" {
@@ -236,7 +237,7 @@ fn say(text: &str) -> Result<(), Exit> {
 /// What nobody expected, said to standard error.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
 pub fn unexpected(error: anyhow::Error) -> Exit {
-    eprintln!("error: {error:#}");
+    tell(&format!("error: {error:#}\n"));
     Exit::Failed
 }
 

@@ -123,12 +123,18 @@ pub struct Words {
     pub refused: &'static str,
     /// Beneath `status`.
     pub agent_runs: &'static str,
+    /// Beneath `status`: pattern for how long.
+    pub agent_runs_since: &'static str,
     /// Beneath `status`.
     pub agent_is_down: &'static str,
     /// The end of `doctor`.
     pub would_work: &'static str,
-    /// The end of `doctor`.
+    /// The end of `doctor`; field mark.
     pub would_not_work: &'static str,
+    /// What `doctor` says.
+    pub doctor: DoctorWords,
+    /// While `once` works; fields refreshed, all, time.
+    pub once_progress: &'static str,
     /// `retry` while no agent runs.
     pub tried_at_start: &'static str,
     /// `retry` of a credential that is neither halted nor failing.
@@ -174,6 +180,62 @@ pub struct ServiceWords {
     pub standing_by: &'static str,
     /// It ends.
     pub stopping: &'static str,
+}
+
+/// What `doctor` says of what is well; fields in braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoctorWords {
+    /// The headings: config, secrets, vault, gateways, token endpoints, this machine, notifiers.
+    pub topics: [&'static str; 7],
+    /// Between two statements.
+    pub comma: &'static str,
+    /// The end, where there are warnings only; field mark.
+    pub would_work_but: &'static str,
+    /// What the config holds; fields credentials, gateways, notifiers.
+    pub config: &'static str,
+    /// A secret is there; field source.
+    pub secret: &'static str,
+    /// A seed is not there, and nobody needs it; field source.
+    pub seed_not_needed: &'static str,
+    /// The vault's owner answers; field holder.
+    pub agent_answers: &'static str,
+    /// No vault yet.
+    pub vault_to_come: &'static str,
+    /// The vault is sealed.
+    pub sealed: &'static str,
+    /// It is not.
+    pub plain: &'static str,
+    /// Pattern for how many records it holds.
+    pub records: &'static str,
+    /// A database; fields path, kind, channels.
+    pub gateway: &'static str,
+    /// A channel; fields name, type.
+    pub channel: &'static str,
+    /// A token endpoint's server; field host.
+    pub endpoint: &'static str,
+    /// The clock is right; field host.
+    pub clock: &'static str,
+    /// There is nothing to compare it with.
+    pub clock_unknown: &'static str,
+    /// Edits of the config are seen.
+    pub inotify: &'static str,
+    /// The keyring answers.
+    pub keyring: &'static str,
+    /// A notifier can be reached.
+    pub notifier: &'static str,
+    /// It took its last message; field ago.
+    pub notifier_took: &'static str,
+    /// It was not looked at: a secret is missing.
+    pub notifier_skipped: &'static str,
+    /// What was not tried.
+    pub notify_test: &'static str,
+}
+
+impl DoctorWords {
+    /// The heading of this number.
+    pub fn topic(&self, number: usize) -> &'static str {
+        self.topics.get(number).copied().unwrap_or_default()
+    }
 }
 
 /// What the `vault` commands say.
@@ -365,8 +427,25 @@ mod tests {
     #[test]
     fn only_commands_of_the_contract_are_named() {
         let commands = [
-            "run", "once", "check", "doctor", "status", "channels", "adopt", "release", "retry", "secret", "vault",
-            "login", "import", "notify", "health", "demo", "schema",
+            "run",
+            "once",
+            "check",
+            "doctor",
+            "status",
+            "channels",
+            "adopt",
+            "release",
+            "retry",
+            "secret",
+            "vault",
+            "login",
+            "import",
+            "notify",
+            "health",
+            "demo",
+            "schema",
+            "completions",
+            "man",
         ];
         for reason in samples::reasons() {
             let remedy = explain(Language::English, &reason).remedy;

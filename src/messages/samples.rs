@@ -197,6 +197,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoNotifier,
         LogFilter { found: "inof", nearest: "info".to_owned() },
         LogFormat { found: "yaml" },
+        ClockOff { host: "auth.example", seconds: 95_i64 },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

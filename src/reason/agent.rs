@@ -85,4 +85,11 @@ pub enum AgentReason {
         /// As it was written.
         found: String,
     },
+    /// This machine's clock and a token endpoint's differ by more than a minute.
+    ClockOff {
+        /// The endpoint's host.
+        host: String,
+        /// How far ours is ahead; negative when it is behind.
+        seconds: i64,
+    },
 }

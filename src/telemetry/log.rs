@@ -1,17 +1,17 @@
 //! The log: where it goes, what passes its filter, how a line looks. Called once, by `main`.
 //!
-//! Lines go to standard error. `ONE_API_SIDECAR_LOG` filters them, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
+//! Lines go to standard error, by the writer that `main` gives. `ONE_API_SIDECAR_LOG` filters them, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
 //! Where standard error is the journal's, each line begins with its priority (sd-daemon(3)), and what the journal adds
 //! by itself is left out.
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, format};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter, format};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::messages;
@@ -25,7 +25,10 @@ const FORMATS: [&str; 2] = ["text", "json"];
 
 /// Starts the log; `default` is what passes where the environment does not say it. What the environment says wrongly
 /// is told, in this language, and left out.
-pub fn start(default: Level, language: Language) {
+pub fn start<W>(default: Level, language: Language, writer: W)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let words = std::env::var(FILTER).unwrap_or_default();
     let (directives, mut wrong) = filter(&words);
     let base = EnvFilter::builder().with_default_directive(default.into()).parse_lossy("");
@@ -38,7 +41,9 @@ pub fn start(default: Level, language: Language) {
     if !form.is_empty() && !FORMATS.contains(&form.as_str()) {
         wrong.push(AgentReason::LogFormat { found: form.clone() });
     }
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    // A line that cannot be written is told nowhere: telling would panic where standard error is closed.
+    let lines = lines.log_internal_errors(false);
     match (form == "json", is_journal()) {
         (true, false) => lines.json().flatten_event(true).init(),
         (true, true) => lines.json().flatten_event(true).map_event_format(WithPriority).init(),
@@ -52,7 +57,8 @@ pub fn start(default: Level, language: Language) {
         if tracing::enabled!(Level::WARN) {
             tracing::warn!("{} {}", message.what, message.remedy);
         } else {
-            eprintln!("{} {}", message.what, message.remedy);
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(std::io::stderr(), "{} {}", message.what, message.remedy);
         }
     }
 }

@@ -29,7 +29,7 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 use lock::Lock;
-pub use place::{examine, stands};
+pub use place::{could_begin, examine, has_room, stands};
 use seal::EncryptionKey;
 use store::Store;
 pub use thread::VaultHandle;

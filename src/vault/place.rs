@@ -10,7 +10,7 @@ use crate::finding::Finding;
 use crate::mounts;
 use crate::reason::VaultReason;
 use crate::vault::failure::{Failure, system};
-use crate::vault::{VaultError, commits};
+use crate::vault::{VaultError, commits, reserve};
 
 /// Whether a vault stands there that may be opened.
 ///
@@ -108,6 +108,36 @@ pub fn examine(path: &Path) -> Vec<Finding> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let open = [path, directory].into_iter().filter_map(open_to_others);
     open.chain(fleeting(path)).map(|reason| Finding::warning("vault", reason)).collect()
+}
+
+/// Whether a vault could be made here: the directory is there or can be made, and there is room for `in_flight` answers.
+///
+/// # Errors
+/// What is in the way.
+pub fn could_begin(path: &Path, in_flight: usize) -> Result<(), VaultError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    // The first start makes the directory, but not the one above it.
+    let there = if directory.exists() { directory } else { directory.parent().unwrap_or(Path::new("/")) };
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = std::io::Error::from(error).to_string();
+        VaultError(VaultReason::Directory { path: directory.display().to_string(), error })
+    })?;
+    has_room(path, in_flight)
+}
+
+/// Whether there is room for the vault's reserve, or it is held already. A guess: what counts is that the agent takes
+/// it before it sends anything.
+///
+/// # Errors
+/// When there is none.
+pub fn has_room(path: &Path, in_flight: usize) -> Result<(), VaultError> {
+    let there = path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(there) {
+        Ok(space) if space.f_bavail.saturating_mul(space.f_frsize) < reserve::missing(path, in_flight) => {
+            Err(VaultError(VaultReason::Full { path: path.display().to_string() }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A place that is gone with its container, or with the machine's next start.

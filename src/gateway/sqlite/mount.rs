@@ -62,6 +62,18 @@ fn judge(table: &str, path: &Path, allowed: &[String]) -> Result<(), GatewayReas
     Ok(())
 }
 
+/// Whether a key could be written: a journal of a few pages fits on the disk. A guess, for whoever asks beforehand.
+pub(super) fn has_room(database: &Path) -> Result<(), GatewayReason> {
+    const JOURNAL: u64 = 64 * 1024;
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(directory) {
+        Ok(space) if space.f_bavail.saturating_mul(space.f_frsize) < JOURNAL => {
+            Err(GatewayReason::Full { path: database.display().to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

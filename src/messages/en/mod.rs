@@ -1,6 +1,7 @@
 //! English.
 
 mod config;
+mod doctor;
 mod gateway;
 mod login;
 pub(super) mod notice;
@@ -9,8 +10,10 @@ mod secret;
 mod token;
 mod vault;
 
+use std::time::Duration;
+
 use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, ServiceWords, VaultWords, Words};
-use crate::reason::{AgentReason, NotifierReason, Reason};
+use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
 pub(super) const WORDS: Words = Words {
@@ -51,11 +54,14 @@ pub(super) const WORDS: Words = Words {
     taken: "taken",
     refused: "not taken",
     agent_runs: "The agent runs.",
+    agent_runs_since: "The agent runs, for {}.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
+    once_progress: "{refreshed} of {all} refreshed, {time} …",
     tried_at_start: "It is tried when the agent starts: `one-api-sidecar run`, or `one-api-sidecar once`.",
     nothing_to_retry: "Nothing is the matter with it: it is neither halted nor failing.",
     would_work: "It would work.",
-    would_not_work: "It would not work yet.",
+    would_not_work: "It would not work yet: see the lines marked {mark}.",
+    doctor: doctor::WORDS,
     plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
     vault: VaultWords {
         sound: "sound",
@@ -248,6 +254,14 @@ fn agent(reason: &AgentReason) -> Message {
             format!("`{found}` in `ONE_API_SIDECAR_LOG_FORMAT` is no form of the log; it is written as text."),
             "Write `text` or `json`.",
         ),
+        AgentReason::ClockOff { host, seconds } => {
+            let length = super::words(Language::English).length(Duration::from_secs(seconds.unsigned_abs()));
+            let side = if *seconds > 0 { "ahead of" } else { "behind" };
+            Message::new(
+                format!("This machine's clock is {length} {side} that of {host}."),
+                "Set it, and keep it right: `timedatectl set-ntp true`; for a container, on its host.",
+            )
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Simplified Chinese, in the words One-API's operators use: 渠道, 密钥, 网关, 访问令牌, 刷新令牌.
 
 mod config;
+mod doctor;
 mod gateway;
 mod login;
 pub(super) mod notice;
@@ -9,8 +10,10 @@ mod secret;
 mod token;
 mod vault;
 
+use std::time::Duration;
+
 use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, ServiceWords, VaultWords, Words};
-use crate::reason::{AgentReason, NotifierReason, Reason};
+use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
 pub(super) const WORDS: Words = Words {
@@ -51,11 +54,14 @@ pub(super) const WORDS: Words = Words {
     taken: "已送达",
     refused: "未送达",
     agent_runs: "代理正在运行。",
+    agent_runs_since: "代理正在运行，已 {}。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
+    once_progress: "已刷新 {refreshed}/{all}，{time} …",
     tried_at_start: "代理启动时会再试：`one-api-sidecar run` 或 `one-api-sidecar once`。",
     nothing_to_retry: "该凭据并无异常：既未停止，也未失败。",
     would_work: "可以正常工作。",
-    would_not_work: "目前还不能正常工作。",
+    would_not_work: "目前还不能正常工作：请看标有 {mark} 的各行。",
+    doctor: doctor::WORDS,
     plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
     vault: VaultWords {
         sound: "完好",
@@ -239,6 +245,14 @@ fn agent(reason: &AgentReason) -> Message {
             format!("`ONE_API_SIDECAR_LOG_FORMAT` 中的 `{found}` 不是日志格式，日志将以文本输出。"),
             "请写 `text` 或 `json`。",
         ),
+        AgentReason::ClockOff { host, seconds } => {
+            let length = super::words(Language::Chinese).length(Duration::from_secs(seconds.unsigned_abs()));
+            let side = if *seconds > 0 { "快" } else { "慢" };
+            Message::new(
+                format!("本机时钟比 {host} {side} {length}。"),
+                "请校准时钟并保持同步：`timedatectl set-ntp true`；在容器中运行时，请在其宿主机上操作。",
+            )
+        }
     }
 }
 
