@@ -21,6 +21,7 @@ use crate::vault::Change;
 impl Agent {
     /// Takes over a plan.
     pub(super) fn apply(&mut self, next: Plan, diff: &PlanDiff) {
+        self.counters.follow(&self.plan, &next);
         self.plan = Arc::new(next);
         if diff.vault {
             let reason = AgentReason::RestartNeeded { section: "vault".into() };
@@ -103,6 +104,7 @@ impl Agent {
             let _ = reports.send(Report::GatewayWritten(Arc::clone(&name)));
         };
         let handle = GatewayHandle::spawn(gateway::open(plan), changed);
+        handle.measure(self.counters.publish_seconds(&plan.name));
         Room::new(Arc::clone(plan), handle, adoptions)
     }
 
@@ -186,6 +188,8 @@ impl Agent {
         }
         if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {
             self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            // The former process sent it; nobody else can count it.
+            self.counters.refreshed(&plan.name, settled, None);
             self.tell_settled(id, settled, None);
         } else {
             self.tell_again(id);
@@ -250,7 +254,7 @@ impl Agent {
             Sight::Unreadable(reason) => {
                 let reason = reason.into();
                 let line = self.words(&reason, "NAME");
-                tracing::error!(reason = line, "the last good config goes on");
+                tracing::error!("{line}");
                 return self.reject(reason, line);
             }
             Sight::NoInotify(reason) => {
@@ -260,6 +264,7 @@ impl Agent {
         };
         match watch::load(&self.config, &text) {
             Ok((plan, warnings)) => {
+                self.counters.reloaded(true);
                 self.log_problems(&text, &warnings);
                 self.loaded_at = self.now();
                 if let Some(rejected) = self.config_rejected.take() {
@@ -293,6 +298,8 @@ impl Agent {
     }
 
     fn reject(&mut self, reason: Reason, line: String) {
+        tracing::error!("config not taken; the last good one goes on");
+        self.counters.reloaded(false);
         self.config_rejected = Some(Rejected { reason: reason.clone(), line });
         let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::ConfigRejected) };
         self.event(event);

@@ -60,6 +60,8 @@ pub struct Room {
     pub writable: bool,
     /// What is wrong with the database, and since when.
     pub trouble: Option<(GatewayReason, Timestamp)>,
+    /// What of that the log has.
+    pub logged: Option<GatewayReason>,
     failures: u32,
     /// Until then the channels are looked at every second.
     watch_until: Timestamp,
@@ -101,6 +103,7 @@ pub struct Target {
     is_late: bool,
     pending_since: Option<Timestamp>,
     told_undelivered: bool,
+    told_trouble: bool,
 }
 
 /// How a channel stands.
@@ -147,6 +150,7 @@ impl Room {
             looked: false,
             writable: false,
             trouble: None,
+            logged: None,
             failures: 0,
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
@@ -180,6 +184,7 @@ impl Room {
                     is_late: false,
                     pending_since: None,
                     told_undelivered: false,
+                    told_trouble: false,
                 };
                 let mut target = known.remove(&(record, channel.select.clone())).unwrap_or_else(fresh);
                 target.key.clone_from(&channel.key);

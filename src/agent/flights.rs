@@ -76,6 +76,10 @@ impl Agent {
         let Some(active) = self.active.get_mut(&id) else { return };
         active.in_flight = false;
         let next = active.next.take();
+        // What left the config meanwhile is counted no more.
+        if let Some(settled) = settled.filter(|_| !matches!(next, Some(Next::Stop))) {
+            self.counters.refreshed(&active.plan.name, settled, Some(took));
+        }
         let since = self.records.get(&id).and_then(|record| record.state.failing_since);
         if let Some(record) = record {
             let refreshed = settled == Some(Settled::Refreshed);
@@ -86,9 +90,10 @@ impl Agent {
                 for room in self.rooms.values_mut() {
                     room.key_is_new(&record, died_at, now);
                 }
-                let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
+                let expires_at = record.access.as_ref().map(|grant| tracing::field::display(grant.expires_at));
+                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(
-                    credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
+                    credential = %active.plan.name, took_ms, expires_at, "refreshed"
                 );
             }
             let lag = lag(&self.rooms, &active.plan);
@@ -98,7 +103,8 @@ impl Agent {
                 TokenReason::ShortLived { lifetime_seconds, lag_seconds: lag.as_secs() }
             });
             if let Some(reason) = short {
-                tracing::warn!(credential = %record.name, "{}", self.words(&reason.into(), &record.name));
+                let reason = self.words(&reason.into(), &record.name);
+                tracing::warn!(credential = %record.name, reason, "the key is short-lived");
             }
             self.records.insert(id, record);
         } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {

@@ -16,6 +16,7 @@ pub mod queue;
 pub mod refresh;
 pub mod rooms;
 pub mod seeds;
+pub mod service;
 pub mod socket;
 pub mod tell;
 pub mod watch;
@@ -34,10 +35,13 @@ use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
+use crate::messages;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
+use crate::telemetry::systemd::ServiceManager;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::{Change, Contents, Fingerprint, Vault};
@@ -182,6 +186,8 @@ pub struct Agent {
     passes: Passes,
     /// What people obtained while a request of that credential was under way.
     obtained: Vec<(Obtained, Answer<Result<Status, Reason>>)>,
+    counters: Counters,
+    service: ServiceManager,
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
@@ -238,6 +244,8 @@ impl Agent {
             seeds_underway: 0,
             passes: Passes::default(),
             obtained: Vec::new(),
+            counters: Counters::default(),
+            service: ServiceManager::default(),
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
@@ -253,6 +261,7 @@ impl Agent {
             socket: None,
             page: None,
         };
+        agent.shared.vault.measure(agent.counters.commit_seconds());
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
         (diff.notifiers, diff.server, diff.vault) = (true, true, false);
@@ -303,11 +312,13 @@ impl Agent {
         let mut last_call = None;
         loop {
             self.tick();
+            self.tell_service();
             self.answer_passes();
             if self.abandoned || self.has_ended(&mut last_call) {
                 break;
             }
-            let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP);
+            let rest = self.service.rest(self.shared.clock.uptime().awake);
+            let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP).min(rest);
             tokio::select! {
                 report = self.inbox.recv() => {
                     if let Some(report) = report {
@@ -539,12 +550,20 @@ impl Agent {
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
-            Report::Config(sight) => self.config_seen(sight),
+            Report::Config(sight) => {
+                let read = !matches!(sight, Sight::NoInotify(_));
+                self.config_seen(sight);
+                if read {
+                    self.service.reloaded();
+                }
+            }
             Report::Sent(report) => self.sent(&report),
             Report::Hangup => {
                 tracing::info!("reading config and secrets again");
-                if let Some(watch) = &self.config_watch {
-                    watch.read_now();
+                self.service.reloading(self.shared.clock.uptime().awake);
+                match &self.config_watch {
+                    Some(watch) => watch.read_now(),
+                    None => self.service.reloaded(),
                 }
                 self.sweep_all();
             }
@@ -553,6 +572,7 @@ impl Agent {
             Report::Stop if self.stopping => self.abandon(),
             Report::Stop => {
                 tracing::info!(in_flight = self.flights.len(), "stopping: nothing new starts");
+                self.service.stopping(messages::words(self.plan.language).service.stopping);
                 self.stopping = true;
                 self.queue.clear();
                 self.flights.close();

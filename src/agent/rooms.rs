@@ -13,6 +13,8 @@ use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
 use crate::gateway::thread::GatewayHandle;
 use crate::gateway::{GatewayError, Published};
+use crate::reason::ChannelReason;
+use crate::telemetry::metrics::Delivered;
 use crate::time::Timestamp;
 
 impl Agent {
@@ -23,7 +25,6 @@ impl Agent {
         let (looked, lag) = (room.looked, room.lag());
         let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
         let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
-        let trouble = room.trouble.clone();
         if let Some(order) = room.judge(seen, &self.records, &self.shared.vault, now, &mut events) {
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
@@ -34,7 +35,6 @@ impl Agent {
         let wishes = std::mem::take(&mut room.wishes);
         let first = !looked && room.looked;
         let lag_changed = room.lag() != lag;
-        let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
         let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
         let well: Vec<ChannelName> = well
             .filter(|standing| standing.state == ChannelState::Delivered)
@@ -46,14 +46,7 @@ impl Agent {
             .filter(|(id, could)| first || lag_changed || room.could_deliver(*id) != *could)
             .map(|(id, _)| id)
             .collect();
-        match trouble {
-            Some(Some((reason, _))) => {
-                let reason = self.words(&reason.into(), "NAME");
-                tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
-            }
-            Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
-            None => {}
-        }
+        self.log_trouble(name);
         if !wishes.notes.is_empty() {
             self.shared.vault.commit_soon(wishes.notes);
         }
@@ -69,6 +62,24 @@ impl Agent {
         self.events(events);
         for channel in well {
             self.end_if_standing(Event { channel: Some(channel), ..Event::new(now, Topic::Recovered) });
+        }
+    }
+
+    /// Logs what is wrong with a gateway's database, once, and its end. Not while keys are on their way: they may meet
+    /// what a look does not.
+    fn log_trouble(&mut self, name: &str) {
+        let Some(room) = self.rooms.get_mut(name).filter(|room| !room.busy) else { return };
+        let trouble = room.trouble.as_ref().map(|(reason, _)| reason.clone());
+        if room.logged == trouble {
+            return;
+        }
+        room.logged.clone_from(&trouble);
+        match trouble {
+            Some(reason) => {
+                let reason = self.words(&reason.into(), "NAME");
+                tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
+            }
+            None => tracing::info!(gateway = name, "the gateway's database can be used"),
         }
     }
 
@@ -94,7 +105,16 @@ impl Agent {
         let now = self.now();
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
+        for (_, result) in &results {
+            let delivered = match result {
+                Ok(_) => Delivered::Ok,
+                Err(GatewayError::Channel(ChannelReason::Conflict)) => Delivered::Conflict,
+                Err(_) => Delivered::Failed,
+            };
+            self.counters.published(&room.plan.name, delivered);
+        }
         let changes = room.delivered(results, now, &mut events);
+        self.log_trouble(name);
         failpoint!("before-mark");
         if !changes.is_empty() {
             self.shared.vault.commit_soon(changes);

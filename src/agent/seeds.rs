@@ -229,10 +229,7 @@ impl Agent {
         if record.token_to_send().is_none() && news {
             record.state.last_error = Some(reason.clone());
             notes.touched.insert(id);
-            let missing = reason.clone();
-            let reason = self.words(&reason, &plan.name);
-            tracing::warn!(credential = %plan.name, reason, "the refresh token cannot be read");
-            let event = Event { reason: Some(missing), ..self.about(id, Topic::Failing) };
+            let event = Event { reason: Some(reason), ..self.about(id, Topic::Failing) };
             self.event(event);
         }
         self.consider(id);

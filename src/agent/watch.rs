@@ -62,7 +62,7 @@ impl ConfigWatch {
         Ok(Self { wake })
     }
 
-    /// Reads it again now, as SIGHUP asks; tells the content even if it did not change.
+    /// Reads it again now, as SIGHUP asks; tells what it finds even if it is what it found before.
     pub fn read_now(&self) {
         // The thread lives as long as this sender does.
         let _ = self.wake.send(Wake::Now);
@@ -101,7 +101,7 @@ impl Thread {
         loop {
             match woken.recv_timeout(wait) {
                 Ok(Wake::Event) => self.settle(woken),
-                Ok(Wake::Now) => self.known = None,
+                Ok(Wake::Now) => self.forget(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -115,10 +115,15 @@ impl Thread {
         while Instant::now() < patience {
             match woken.recv_timeout(QUIET) {
                 Ok(Wake::Event) => {}
-                Ok(Wake::Now) => self.known = None,
+                Ok(Wake::Now) => self.forget(),
                 Err(_) => return,
             }
         }
+    }
+
+    /// Whoever asks for a reading gets an answer, be it an old one.
+    fn forget(&mut self) {
+        (self.known, self.told) = (None, None);
     }
 
     /// Reads the file, tells what is new, and says when to look again.

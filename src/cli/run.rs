@@ -12,7 +12,8 @@ use crate::cli::place::{Loaded, render};
 use crate::cli::{ConfigPlace, Exit, block_on};
 use crate::messages;
 use crate::reason::AgentReason;
-use crate::time::{self, SystemClock};
+use crate::telemetry::systemd::ServiceManager;
+use crate::time::{self, Clock, SystemClock};
 use crate::vault::{Contents, Vault};
 
 /// How often a stand-by tries the lock.
@@ -33,7 +34,8 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     }
     block_on(async {
         let mut signals = Signals::new()?;
-        let (loaded, opened) = match own(place, loaded, &mut signals).await {
+        let mut service = ServiceManager::from_env();
+        let (loaded, opened) = match own(place, loaded, &mut signals, &mut service).await {
             Ok(owned) => owned,
             Err(exit) => return Ok(exit),
         };
@@ -43,8 +45,9 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
         agent.serve_control();
         agent.watch_config(text)?;
         signals.send_to(agent.reports());
+        agent.serve_under(service);
         tracing::info!(
-            version = env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
+            version = %env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
             "one-api-sidecar is ready"
         );
         let ending = agent.run().await;
@@ -62,8 +65,11 @@ async fn own(
     place: &ConfigPlace,
     mut loaded: Loaded,
     signals: &mut Signals,
+    service: &mut ServiceManager,
 ) -> Result<(Loaded, (Vault, Contents)), Exit> {
+    let words = messages::words(loaded.plan.language);
     let mut stood_by = false;
+    let mut status = String::new();
     loop {
         match open(&loaded).await {
             Ok(opened) if !stood_by => return Ok((loaded, opened)),
@@ -81,12 +87,21 @@ async fn own(
             Err(Closed::Owned { holder }) if !stood_by => {
                 tracing::info!("ready: standing by, {holder} owns the vault");
                 stood_by = true;
+                status = words.service.standing_by.replace("{}", &holder);
+                service.ready(&status);
             }
             Err(Closed::Owned { .. }) => {}
             Err(Closed::Refused(exit)) => return Err(exit),
         }
+        service.turn(SystemClock.uptime().awake, || status.clone());
         tokio::select! {
-            () = signals.stop() => return Err(Exit::Fine),
+            _ = signals.terminate.recv() => return Err(Exit::Fine),
+            _ = signals.interrupt.recv() => return Err(Exit::Fine),
+            // Whoever takes over reads everything then.
+            _ = signals.hangup.recv() => {
+                service.reloading(SystemClock.uptime().awake);
+                service.reloaded();
+            }
             () = tokio::time::sleep(TRY_AGAIN) => {}
         }
     }
@@ -110,14 +125,6 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
         })
-    }
-
-    /// Waits until somebody asks to stop.
-    async fn stop(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 
     /// SIGTERM and SIGINT stop, SIGHUP reads again. The agent answers the first two; the third does not ask it.

@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
 use super::{BATCH, Gateway, GatewayError, Place, Publication, Published};
@@ -58,12 +59,19 @@ impl GatewayHandle {
             known: Arc::clone(&known),
             publishes: VecDeque::new(),
             resume: Instant::now(),
+            seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
         if let Err(error) = thread {
             tracing::error!(%error, "the gateway's thread cannot be started");
         }
         Self { requests, known }
+    }
+
+    /// Notes from now on how long each batch takes to be written, in seconds.
+    pub fn measure(&self, seconds: Histogram) {
+        // A thread that has ended writes nothing either.
+        let _ = self.requests.send(Request::Measure(seconds));
     }
 
     /// Looks at the channels that are asked for; those that are not there are left out.
@@ -135,6 +143,7 @@ enum Request {
     Probe(oneshot::Sender<Result<(), GatewayError>>),
     Place(oneshot::Sender<Option<Place>>),
     Examine(oneshot::Sender<Vec<Finding>>),
+    Measure(Histogram),
 }
 
 /// A request to publish that is not written to the end.
@@ -151,6 +160,7 @@ struct Room {
     publishes: VecDeque<Publishing>,
     /// Not before this moment is the next batch written.
     resume: Instant,
+    seconds: Option<Histogram>,
 }
 
 impl Room {
@@ -206,6 +216,7 @@ impl Room {
                 let place = self.guarded(|gateway| gateway.place());
                 let _ = reply.send(place.ok().flatten());
             }
+            Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Examine(reply) => {
                 let findings = self.guarded(|gateway| gateway.examine());
                 let _ = reply.send(findings.unwrap_or_else(|error| vec![unexamined(error)]));
@@ -225,7 +236,11 @@ impl Room {
                 break;
             }
         }
+        let began = Instant::now();
         let answers = self.guarded(|gateway| gateway.publish(&batch));
+        if let Some(seconds) = &self.seconds {
+            seconds.observe(began.elapsed().as_secs_f64());
+        }
         let mut answers = answers.unwrap_or_else(|error| vec![Err(error); batch.len()]).into_iter();
         for (publishing, share) in self.publishes.iter_mut().zip(shares) {
             publishing.answers.extend(answers.by_ref().take(share));

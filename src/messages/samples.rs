@@ -229,6 +229,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Abandoned { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoSuchNotifier { name: "wechta", known: names() },
         NoNotifier,
+        LogFilter { found: "inof", nearest: "info".to_owned() },
+        LogFormat { found: "yaml" },
         ClockOff { host: "auth.example", seconds: 95_i64 },
     ));
     reasons.extend(without_optional_fields(at, names()));
@@ -256,6 +258,7 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         NotifierReason::CommandFailed { status: 1, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
         AgentReason::Abandoned { credentials: Vec::new() }.into(),
+        AgentReason::LogFilter { found: "a=loud".into(), nearest: None }.into(),
     ]
 }
 

@@ -78,6 +78,18 @@ pub enum AgentReason {
     },
     /// The config has no notifier.
     NoNotifier,
+    /// A part of the log's filter that means nothing.
+    LogFilter {
+        /// As it was written.
+        found: String,
+        /// The nearest level.
+        nearest: Option<String>,
+    },
+    /// No form of the log.
+    LogFormat {
+        /// As it was written.
+        found: String,
+    },
     /// This machine's clock and a token endpoint's differ by more than a minute.
     ClockOff {
         /// The endpoint's host.

@@ -3,8 +3,11 @@
 //! It drains what is waiting and commits it in one transaction (group commit): one credential due costs one small
 //! commit, ten thousand cost a few hundred. Answers go out after the commit.
 
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Instant;
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
 use crate::credential::record::RecordId;
@@ -26,6 +29,7 @@ enum Request {
         answer: oneshot::Sender<Result<Vec<RecordId>, VaultError>>,
     },
     MaxInFlight(usize),
+    Measure(Histogram),
     Close {
         done: mpsc::Sender<()>,
     },
@@ -36,6 +40,8 @@ enum Request {
 pub struct VaultHandle {
     requests: mpsc::Sender<Request>,
     fingerprinter: Fingerprinter,
+    /// Whether the last note was refused: said once.
+    refusing: Arc<AtomicBool>,
 }
 
 /// Starts the thread.
@@ -47,7 +53,7 @@ pub(super) fn spawn(store: Store) -> VaultHandle {
         .spawn(move || serve(store, &waiting))
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
-    VaultHandle { requests, fingerprinter }
+    VaultHandle { requests, fingerprinter, refusing: Arc::default() }
 }
 
 impl VaultHandle {
@@ -85,18 +91,28 @@ impl VaultHandle {
         let _ = self.send(Request::MaxInFlight(max_in_flight));
     }
 
-    /// Commits changes that nobody waits for, in the order of the calls; a failure is logged.
+    /// Notes from now on how long each commit takes, in seconds.
+    pub fn measure(&self, seconds: Histogram) {
+        // As above.
+        let _ = self.send(Request::Measure(seconds));
+    }
+
+    /// Commits changes that nobody waits for, in the order of the calls; the first failure is logged, and its end.
     pub fn commit_soon(&self, changes: Vec<Change>) {
         let (done, answer) = oneshot::channel();
         let group = Group { purpose: Purpose::Note, changes };
         let sent = self.send(Request::Commit { group, done });
+        let refusing = Arc::clone(&self.refusing);
         tokio::spawn(async move {
             let committed = match sent {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
                 Err(error) => Err(error),
             };
-            if let Err(error) = committed {
-                tracing::error!(%error, "the vault did not take a note");
+            let refused = refusing.swap(committed.is_err(), Ordering::Relaxed);
+            match committed {
+                Err(error) if !refused => tracing::error!(%error, "the vault takes no notes"),
+                Ok(()) if refused => tracing::info!("the vault takes notes again"),
+                _ => {}
             }
         });
     }
@@ -130,6 +146,7 @@ fn gone() -> VaultError {
 }
 
 fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
+    let mut seconds = None;
     while let Ok(first) = waiting.recv() {
         let mut groups = Vec::new();
         let mut dones = Vec::new();
@@ -144,12 +161,18 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
                 }
                 Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
+                Request::Measure(histogram) => seconds = Some(histogram),
                 Request::Close { done } => closing = Some(done),
             }
             next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
         }
         if !groups.is_empty() {
-            for (done, result) in dones.into_iter().zip(store.commit(&groups)) {
+            let began = Instant::now();
+            let results = store.commit(&groups);
+            if let Some(seconds) = &seconds {
+                seconds.observe(began.elapsed().as_secs_f64());
+            }
+            for (done, result) in dones.into_iter().zip(results) {
                 let _ = done.send(result);
             }
         }

@@ -128,10 +128,8 @@ impl DeliveryOrder {
     /// Writes: first what must be durable, then the keys.
     pub async fn carry_out(self) -> Vec<(Delivery, Result<Published, GatewayError>)> {
         let before: Vec<Change> = self.deliveries.iter().flat_map(|delivery| delivery.before.clone()).collect();
-        if !before.is_empty()
-            && let Err(error) = self.vault.commit(before).await
-        {
-            tracing::error!(%error, "no key is written while the vault cannot note it");
+        if !before.is_empty() && self.vault.commit(before).await.is_err() {
+            // No key is written while the vault cannot note it.
             let failed = GatewayError::Database(GatewayReason::Failed { error: "the vault cannot be written".into() });
             return self.deliveries.into_iter().map(|delivery| (delivery, Err(failed.clone()))).collect();
         }

@@ -12,7 +12,7 @@ mod vault;
 
 use std::time::Duration;
 
-use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, ServiceWords, VaultWords, Words};
 use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -96,6 +96,20 @@ pub(super) const WORDS: Words = Words {
         by_pointers: "按指针读取",
     },
     page: page::WORDS,
+    service: ServiceWords {
+        credentials: "{} 个凭据",
+        colon: "：",
+        comma: "、",
+        semicolon: "；",
+        named: "{count}（{names}）",
+        more: " 等，另有 {} 个",
+        config_rejected: "修改后的配置文件未被采用",
+        vault_trouble: "保管库无法写入",
+        gateway_trouble: "网关 {} 无法使用",
+        notifier_trouble: "通知方式 {} 未能送达消息",
+        standing_by: "待命：保管库由 {} 使用",
+        stopping: "正在停止：等待尚未返回的应答",
+    },
 };
 
 /// A reason in words.
@@ -223,6 +237,18 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::NoNotifier => Message::new(
             "配置中没有任何通知方式，出了事不会有人知道。",
             "请在配置中添加一个 `[[notify]]`；docs/notifications.zh-CN.md 中有每种服务的写法。",
+        ),
+        AgentReason::LogFilter { found, nearest } => Message::new(
+            format!("`ONE_API_SIDECAR_LOG` 中的 `{found}` 不是日志过滤条件，已忽略。"),
+            match nearest {
+                Some(nearest) => format!("是不是想写 `{nearest}`？"),
+                None => "请写一个级别（`error`、`warn`、`info`、`debug`、`trace`、`off`），或 `MODULE=LEVEL`，多个以逗号分隔。"
+                    .into(),
+            },
+        ),
+        AgentReason::LogFormat { found } => Message::new(
+            format!("`ONE_API_SIDECAR_LOG_FORMAT` 中的 `{found}` 不是日志格式，日志将以文本输出。"),
+            "请写 `text` 或 `json`。",
         ),
         AgentReason::ClockOff { host, seconds } => {
             let length = super::words(Language::Chinese).length(Duration::from_secs(seconds.unsigned_abs()));
