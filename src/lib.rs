@@ -25,7 +25,7 @@
 //!
 //! Imports point one way: `cli → agent → {oauth::client, vault, gateway, notify, telemetry, secrets} →
 //! {credential, channel, oauth::request, oauth::response, messages} → config → {notify::services, oauth::presets} →
-//! leaves` (`secret`, `time`, `reason`, `finding`, `shape`, `failpoint`).
+//! leaves` (`secret`, `time`, `reason`, `finding`, `shape`, `memory`, `failpoint`).
 
 pub mod agent;
 pub mod channel;
@@ -36,6 +36,7 @@ pub mod demo;
 pub mod failpoint;
 pub mod finding;
 pub mod gateway;
+pub mod memory;
 pub mod messages;
 pub mod mounts;
 pub mod notify;

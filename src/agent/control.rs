@@ -253,7 +253,7 @@ impl Agent {
             && record.ask_again()
         {
             tracing::info!(credential = %plan.name, "asked to try again");
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             // Somebody may have put a new seed there before asking.
             self.sweep_these(vec![plan.name.clone()]);
             self.consider(id);
@@ -286,8 +286,13 @@ impl Agent {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now,
             agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
-            credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
-            orphans: status::orphans(&self.plan, self.records.values()),
+            credentials: status::credentials(
+                &self.plan,
+                self.records.values().map(|record| &**record),
+                self.rooms.values(),
+                now,
+            ),
+            orphans: status::orphans(&self.plan, self.records.values().map(|record| &**record)),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
         }
     }

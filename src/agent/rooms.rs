@@ -25,9 +25,11 @@ impl Agent {
         if seen.is_ok() && (!looked || room.trouble.is_some()) {
             room.same_as = same_as;
         }
-        let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
-        let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
-        let trouble = room.trouble.clone();
+        // Whose keys could be delivered before, of those that were looked at: only these can change one by one.
+        let indexes = seen.as_ref().map_or(&[][..], |seen| seen.indexes());
+        let looked_at = indexes.iter().filter_map(|index| room.targets.get(*index)).map(|target| target.record);
+        let could: Vec<(RecordId, bool)> = looked_at.map(|id| (id, room.could_deliver(id))).collect();
+        let (was_writable, trouble) = (room.writable, room.trouble.clone());
         if let Some(order) = room.judge(seen, &self.records, &self.shared.vault, now, &mut events) {
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
@@ -44,12 +46,11 @@ impl Agent {
             .filter(|standing| standing.state == ChannelState::Delivered)
             .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
             .collect();
-        let news: Vec<RecordId> = waited
-            .into_iter()
-            .zip(could)
-            .filter(|(id, could)| first || lag_changed || room.could_deliver(*id) != *could)
-            .map(|(id, _)| id)
-            .collect();
+        let news: Vec<RecordId> = if first || lag_changed || room.writable != was_writable {
+            room.targets.iter().map(|target| target.record).collect()
+        } else {
+            could.into_iter().filter(|(id, could)| room.could_deliver(*id) != *could).map(|(id, _)| id).collect()
+        };
         match trouble {
             Some(Some((reason, _))) => {
                 let reason = self.words(&reason.into(), "NAME");

@@ -119,7 +119,7 @@ impl Agent {
                 _ => tracing::warn!(credential, channel, reason, "{topic}"),
             }
         }
-        self.courier.tell(&event);
+        self.courier.tell(&self.plan, &event);
         self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
     }
 }

@@ -113,7 +113,7 @@ impl<'a> Session<'a> {
     /// Chooses the way and goes it.
     async fn log_in(&self, options: &Options) -> Result<Secret, Reason> {
         let wants_browser = options.browser || options.paste;
-        let LoginPlan { issuer, authorization_endpoint, device_authorization_endpoint } = &self.plan.login;
+        let LoginPlan { issuer, authorization_endpoint, device_authorization_endpoint } = &*self.plan.login;
         let is_told =
             if wants_browser { authorization_endpoint.is_some() } else { device_authorization_endpoint.is_some() };
         let metadata = match issuer {
@@ -172,7 +172,8 @@ impl<'a> Session<'a> {
     async fn by_device(&self, url: Url) -> Result<Answer, Reason> {
         let asked = host(&url);
         // The client proves itself as it does at the token endpoint (§3.1); the parameters are a form, always.
-        let endpoint = Endpoint { url, method: Method::Post, encoding: Encoding::Form, ..self.plan.endpoint.clone() };
+        let endpoint =
+            Endpoint { url, method: Method::Post, encoding: Encoding::Form, ..(*self.plan.endpoint).clone() };
         let scope: Vec<_> = endpoint.scope.as_deref().map(|scope| ("scope", scope)).into_iter().collect();
         let request = request::token_request(&endpoint, &scope, &self.values).map_err(not_made)?;
         let authorization = Authorization::read(&self.fetch(request).await?, &asked)?;

@@ -18,11 +18,19 @@ use crate::vault::{Change, FingerprintKind, VaultHandle};
 pub struct Seen {
     pub(super) indexes: Vec<usize>,
     pub(super) serial: u64,
+    /// By id, in order.
     pub(super) views: Vec<ChannelView>,
     /// By channel id: whether the vault knows the key that was found. Only of those that were asked for.
     pub(super) ours: HashMap<i64, bool>,
     /// Whether a key could be written; `None` when that was not tried.
     pub(super) writable: Option<Result<(), GatewayError>>,
+}
+
+impl Seen {
+    /// The targets that were looked at, by their places in the room.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
 }
 
 /// A look that is to be made.
@@ -42,7 +50,8 @@ impl LookOrder {
     /// # Errors
     /// When the database cannot be read.
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
-        let views = self.handle.observe(self.selects).await?;
+        let mut views = self.handle.observe(self.selects).await?;
+        views.sort_by_key(|view| view.id);
         let mut ours = HashMap::new();
         for view in &views {
             if self.expected.get(&view.id).is_some_and(|expected| *expected != view.key) {
