@@ -27,6 +27,9 @@
 //! {credential, channel, oauth::request, oauth::response, messages} → config → {notify::services, oauth::presets} →
 //! leaves` (`secret`, `time`, `reason`, `finding`, `shape`, `memory`, `failpoint`).
 
+// `print!` and its kin panic where nobody reads: `cli::print` and `cli::progress::tell` do not.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod agent;
 pub mod channel;
 pub mod cli;

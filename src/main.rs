@@ -3,12 +3,12 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::Parser;
+use one_api_sidecar::cli::progress::{LogWriter, tell};
 use one_api_sidecar::cli::{Arguments, Exit};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::of_command_line();
     one_api_sidecar::failpoint::setup();
     log(if arguments.is_agent() { "info" } else { "warn" });
     // An error means that it is installed already.
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match arguments.run() {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(&format!("error: {error:#}\n"));
             Exit::Failed.into()
         }
     }
@@ -30,7 +30,9 @@ fn log(default: &str) {
         .from_env_lossy()
         // The D-Bus library traces whole messages.
         .add_directive("zbus=warn".parse().unwrap_or_default());
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| LogWriter);
+    // A line that cannot be written is told nowhere: telling would panic where standard error is closed.
+    let subscriber = subscriber.log_internal_errors(false);
     if std::env::var("ONE_API_SIDECAR_LOG_FORMAT").is_ok_and(|format| format == "json") {
         subscriber.json().flatten_event(true).init();
     } else {

@@ -1,4 +1,4 @@
-//! Which mount a path lies on, as the kernel's table says. Leaf.
+//! Which mount a path lies on, as the kernel's table says, and which filesystems lock for one machine only. Leaf.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,32 @@ pub fn find<'a>(table: &'a str, path: &Path) -> Option<(PathBuf, &'a str)> {
         })
         .filter(|(mount_point, _)| path.starts_with(mount_point))
         .max_by_key(|(mount_point, _)| mount_point.as_os_str().len())
+}
+
+/// Filesystems on which another machine, or a host outside this kernel, may write without seeing our locks.
+pub fn is_remote(filesystem: &str) -> bool {
+    const REMOTE: [&str; 19] = [
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "9p",
+        "virtiofs",
+        "ceph",
+        "afs",
+        "lustre",
+        "gpfs",
+        "ocfs2",
+        "gfs2",
+        "beegfs",
+        "orangefs",
+        "vboxsf",
+        "vmhgfs",
+        "prl_fs",
+        "fakeowner",
+    ];
+    REMOTE.contains(&filesystem) || filesystem.starts_with("fuse")
 }
 
 /// Undoes the kernel's `\040` for a blank, and its like.

@@ -62,6 +62,17 @@ pub enum Reason {
     Agent(AgentReason),
 }
 
+impl Reason {
+    /// Its name for programs, which stays: `gateway.missing`.
+    pub fn code(&self) -> String {
+        // A reason is plain data: it is written as an object with a room and the variant's name or object.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        let reason = &value["reason"];
+        let name = reason.as_str().or_else(|| reason.as_object()?.keys().next().map(String::as_str));
+        format!("{}.{}", value["room"].as_str().unwrap_or_default(), name.unwrap_or_default())
+    }
+}
+
 macro_rules! into_reason {
     ($($kind:ident => $variant:ident),* $(,)?) => {
         $(impl From<$kind> for Reason {

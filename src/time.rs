@@ -79,6 +79,47 @@ impl Timestamp {
     }
 }
 
+/// The time of day as people near this machine have it. The zone is looked up once.
+pub struct LocalClock {
+    zone: jiff::tz::TimeZone,
+    today: jiff::civil::Date,
+    now: Timestamp,
+}
+
+impl LocalClock {
+    /// The machine's time zone, on the day of `now`.
+    pub fn new(now: Timestamp) -> Self {
+        let zone = jiff::tz::TimeZone::system();
+        let today = now.moment().to_zoned(zone.clone()).date();
+        Self { zone, today, now }
+    }
+
+    /// "14:05"; of another day "12-30 14:05", of another year "2025-12-30 14:05".
+    pub fn short(&self, at: Timestamp) -> String {
+        self.format(at, "%H:%M")
+    }
+
+    /// The same with seconds.
+    pub fn exact(&self, at: Timestamp) -> String {
+        self.format(at, "%H:%M:%S")
+    }
+
+    /// The zone as its distance from UTC now: "UTC+08:00".
+    pub fn zone(&self) -> String {
+        self.now.moment().to_zoned(self.zone.clone()).strftime("UTC%:z").to_string()
+    }
+
+    fn format(&self, at: Timestamp, time: &str) -> String {
+        let here = at.moment().to_zoned(self.zone.clone());
+        let date = match here.date() {
+            date if date == self.today => "",
+            date if date.year() == self.today.year() => "%m-%d ",
+            _ => "%Y-%m-%d ",
+        };
+        here.strftime(&format!("{date}{time}")).to_string()
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -207,6 +248,17 @@ mod tests {
         assert_eq!(Timestamp::parse_rfc3339("2026-01-02T11:04:05+08:00"), Some(moment));
         assert_eq!(Timestamp::parse_http_date("Fri, 02 Jan 2026 03:04:05 GMT"), Some(moment));
         assert_eq!(Timestamp::parse_rfc3339("tomorrow"), None);
+    }
+
+    #[test]
+    fn the_clock_says_no_more_of_the_date_than_is_needed() {
+        let now = Timestamp::parse_rfc3339("2026-03-02T12:00:00Z").unwrap();
+        let clock = LocalClock::new(now);
+        let lengths = [Duration::ZERO, Duration::from_secs(3 * 86_400), Duration::from_secs(200 * 86_400)];
+        let lengths = lengths.map(|age| clock.short(now - age).len());
+        assert_eq!(lengths, ["14:05", "12-30 14:05", "2025-12-30 14:05"].map(str::len));
+        assert_eq!(clock.exact(now).len(), "14:05:10".len());
+        assert_eq!(clock.zone().len(), "UTC+08:00".len());
     }
 
     #[test]

@@ -149,6 +149,17 @@ fn row_62_a_renamed_credential_keeps_its_record() {
 }
 
 #[test]
+fn row_62_a_renamed_credential_is_forced_by_its_new_name() {
+    let scene = begun();
+    scene.write(&[scene.kept_as("renamed", NAME)]);
+    let output = scene.bench.run_command(&["once", "--force", "renamed"]);
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert_eq!(scene.sent().len(), 2, "its record was found, and what was asked for was done");
+    scene.once();
+    assert_eq!((scene.sent().len(), scene.records().len()), (2, 1), "once");
+}
+
+#[test]
 fn row_62_renamed_while_a_request_is_under_way() {
     let scene = Scene::strict(Duration::from_secs(8), "");
     let agent = scene.start_with_a_request_under_way();

@@ -242,23 +242,31 @@ fn row_34_a_channel_that_died_of_its_old_key_serves_again_at_once() {
 
 #[test]
 fn row_34_a_key_that_the_gateway_calls_dead_is_replaced_at_once() {
+    /// From the first 401 to the first good answer. By design it is a second at most until the write is seen, and
+    /// nothing waits from there on: a look, a request, a commit, a write.
+    const PROMISED: Duration = Duration::from_secs(3);
+    /// A machine that is busy with other things may be slow once; one that always is shows a wait of ours.
+    const TRIES: usize = 3;
     let scene = Scene::with_database(HOUR);
     let one_api = OneApi::open(&scene.database());
     let agent = scene.start(1, NO_CACHE);
     scene.arrives(1, &agent);
-    let revoked = scene.key(1);
-    let upstream = |key: &str| key != revoked && scene.endpoint.is_valid(key);
-    // Within ten seconds of our write a disabled channel is put down to the key before it.
-    let settled = Instant::now() + Duration::from_secs(12);
-    assert!(eventually(SOON + SOON, || Instant::now() >= settled));
-    assert_eq!(one_api.request("default", "gpt-4o", upstream), Routed::Refused(1));
-    let began = Instant::now();
-    let serves = || one_api.request("default", "gpt-4o", upstream) == Routed::Served(1);
-    assert!(eventually(SOON, serves), "{}", agent.output());
-    let took = began.elapsed();
-    println!("row 34: first good answer {} ms after the first 401", took.as_millis());
-    assert!(took < Duration::from_secs(3) + Duration::from_secs(1), "{took:?}:\n{}", agent.output());
-    assert_eq!(scene.endpoint.requests().len(), 2, "one refresh for the dead key");
+    let mut took = Vec::new();
+    while took.last().is_none_or(|took| *took >= PROMISED) && took.len() < TRIES {
+        let revoked = scene.key(1);
+        let upstream = |key: &str| key != revoked && scene.endpoint.is_valid(key);
+        // Within ten seconds of our write a disabled channel is put down to the key before it.
+        let settled = Instant::now() + Duration::from_secs(12);
+        assert!(eventually(SOON + SOON, || Instant::now() >= settled));
+        assert_eq!(one_api.request("default", "gpt-4o", upstream), Routed::Refused(1));
+        let refused = Instant::now();
+        let serves = || one_api.request("default", "gpt-4o", upstream) == Routed::Served(1);
+        assert!(eventually(SOON, serves), "{}", agent.output());
+        took.push(refused.elapsed());
+        assert_eq!(scene.endpoint.requests().len(), 1 + took.len(), "one refresh for each dead key");
+    }
+    println!("row 34: first good answer after the first 401: {took:.2?}");
+    assert!(took.last() < Some(&PROMISED), "{took:?}:\n{}", agent.output());
     assert_eq!(scene.endpoint.reuse_count(), 0);
     agent.stop();
 }

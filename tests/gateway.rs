@@ -524,6 +524,31 @@ fn row_34_a_channel_that_its_dead_key_disabled_is_enabled_with_its_abilities() {
 }
 
 #[test]
+fn row_34_abilities_that_a_dying_gateway_left_off_come_with_the_next_key_and_never_by_hands_doing() {
+    for (name, _) in WRITABLE {
+        let database = Database::fixture(name);
+        // one-api switches the abilities off first, and then the channel: it was killed between the two.
+        for (channel, status) in [(1, 1), (2, 2)] {
+            support::gateway::connect(database.path())
+                .execute_batch(&format!(
+                    "UPDATE abilities SET enabled = 0 WHERE channel_id = {channel};
+                     UPDATE channels SET status = {status} WHERE id = {channel}"
+                ))
+                .unwrap();
+        }
+        let mut gateway = gateway(&database);
+        let half = look(&mut gateway, 1);
+        assert!(half.abilities_off && half.status == Status::Enabled, "{name}");
+        let published = feed(&mut gateway, 1, "new").unwrap();
+        assert!(!published.reenabled, "{name}: its status is as it was");
+        assert!(!look(&mut gateway, 1).abilities_off, "{name}");
+        feed(&mut gateway, 2, "new").unwrap();
+        let by_hand = look(&mut gateway, 2);
+        assert!(by_hand.abilities_off && by_hand.status == Status::DisabledByHand, "{name}");
+    }
+}
+
+#[test]
 fn row_34_the_gateway_serves_with_the_new_key_at_the_next_request() {
     let database = Database::fixture("one-api.db");
     let one_api = OneApi::open(database.path());

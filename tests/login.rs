@@ -126,6 +126,53 @@ fn a_device_code_is_shown_and_asked_for_as_the_server_wishes() {
 }
 
 #[test]
+fn aws_has_a_device_flow_of_its_own_names() {
+    let endpoint = Endpoint::start(Options::default());
+    let device = endpoint.url_of("/device_authorization?startUrl=https://acme.awsapps.com/start");
+    let stage = Stage::new(&format!(
+        "preset = \"aws-sso\"\ntoken_url = \"{}\"\nclient_id = \"app\"\n\
+         client_secret = {{ value = \"{SENTINEL}-client\" }}\ndevice_authorization_endpoint = \"{device}\"\n",
+        endpoint.url_of("/token")
+    ));
+    // https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/: StartDeviceAuthorization, CreateToken.
+    let shown = json!({
+        "deviceCode": format!("{SENTINEL}-device"), "userCode": "WDJB-MJHT", "interval": 1, "expiresIn": 600,
+        "verificationUri": "https://acme.awsapps.com/start/#/device",
+        "verificationUriComplete": "https://acme.awsapps.com/start/#/device?user_code=WDJB-MJHT",
+    });
+    let pending = json!({"error": "authorization_pending", "error_description": "not yet"});
+    let answer = |n: u8| {
+        let tokens = json!({"accessToken": format!("{SENTINEL}-a{n}"), "refreshToken": format!("{SENTINEL}-r{n}"),
+            "expiresIn": 3600, "tokenType": "Bearer"});
+        Action::json(200, tokens.to_string())
+    };
+    let shown = Action::json(200, shown.to_string());
+    endpoint.script([shown, Action::json(400, pending.to_string()), answer(1), answer(2)]);
+    let (login, _stdin) = stage.bench.spawn_command(&["login", "acme"]);
+    let output = ends(login, 0);
+    assert!(output.contains("https://acme.awsapps.com/start/#/device") && output.contains("WDJB-MJHT"), "{output}");
+    stage.works(|key| key == format!("{SENTINEL}-a2"));
+
+    let client = json!({"clientId": "app", "clientSecret": format!("{SENTINEL}-client")});
+    let with = |more: serde_json::Value| {
+        let mut all = client.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let code = with(json!({"grantType": "urn:ietf:params:oauth:grant-type:device_code",
+        "deviceCode": format!("{SENTINEL}-device")}));
+    let expected = [
+        with(json!({"startUrl": "https://acme.awsapps.com/start"})),
+        code.clone(),
+        code,
+        with(json!({"grantType": "refresh_token", "refreshToken": format!("{SENTINEL}-r1")})),
+    ];
+    let sent: Vec<_> = endpoint.requests().iter().map(support::endpoint::Request::json).collect();
+    assert_eq!(sent, expected);
+    assert_eq!(endpoint.requests()[0].target, "/device_authorization");
+}
+
+#[test]
 fn a_browser_comes_back_to_this_machine_with_a_code() {
     let endpoint = Endpoint::start(Options::default());
     let authorize = endpoint.url_of("/authorize?audience=x");
@@ -200,11 +247,6 @@ fn what_cannot_work_is_said_before_anybody_is_troubled() {
     );
     let misspelt = stage.bench.run_command(&["login", "acmee"]);
     assert!(misspelt.code == Some(2) && misspelt.stderr.contains("`acme`"), "{misspelt:?}");
-    // While an agent runs, the vault is its own: it says so, and nothing is obtained that could not be kept.
-    let agent = stage.bench.start();
-    let held = stage.bench.run_command(&["login", "acme"]);
-    assert!(held.code == Some(1) && held.stderr.contains(&format!("process {}", agent.id())), "{held:?}");
-    agent.stop();
     let none = Stage::new(&credential(&endpoint, "grant_type = \"client_credentials\""));
     let none = none.bench.run_command(&["login", "acme"]);
     assert!(none.code == Some(2) && none.stderr.contains("needs no login"), "{none:?}");

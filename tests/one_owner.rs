@@ -477,6 +477,7 @@ fn the_configured_address_is_read_only() {
         ("POST /api/status", "405"),
         ("POST /once", "404"),
         ("POST /retry", "404"),
+        ("POST /seed", "404"),
     ] {
         let answer = say(request);
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");

@@ -344,10 +344,13 @@ fn a_key_seals_the_vault_at_the_next_start_and_rekey_changes_it() {
     assert!(said.contains("sound") && said.contains("not sealed"), "{said}");
 
     scene.configure("encryption_key = { env = \"KEY\" }");
+    let said = scene.command(&["check"], 0).stdout;
+    assert!(said.contains("at the latest when the agent starts") && !said.contains("It is sealed"), "{said}");
     let agent = scene.bench.start();
     assert!(!leaks(&scene), "the vault and its log hold no plain copy");
-    let said = scene.command(&["vault", "check"], 1).stderr;
-    assert!(said.contains("owns the vault"), "{said}");
+    let said = scene.command(&["vault", "check"], 0).stdout;
+    assert!(said.contains("sound") && said.contains("It is sealed"), "{said}");
+    assert!(said.contains(&format!("beside its owner, process {}", agent.id())), "{said}");
     agent.stop();
     scene.command(&["once", "--force"], 0);
     assert!(!leaks(&scene));

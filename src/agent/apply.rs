@@ -188,7 +188,8 @@ impl Agent {
     /// Puts a record to work.
     pub(super) fn activate(&mut self, id: RecordId, plan: &Arc<CredentialPlan>) {
         self.by_name.insert(Arc::clone(&plan.name), id);
-        self.active.insert(id, Active::new(plan));
+        let forced = self.passes.force(id, plan);
+        self.active.insert(id, Active { forced, ..Active::new(plan) });
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
         if record.state.token_url != plan.endpoint.url.as_str() && record.refresh_token.is_some() {

@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent::obtained::Obtained;
 use crate::agent::{Agent, Mode, Report};
 use crate::config::plan::CredentialPlan;
 use crate::credential::record::RecordId;
 use crate::reason::{AgentReason, Reason};
 use crate::shape::nearest;
 use crate::telemetry::server::{Living, Pulse};
-use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status};
+use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status, VaultStatus};
 use crate::vault::Change;
 
 /// One pass over these credentials (all, if none is named).
@@ -45,7 +46,8 @@ pub struct Handover {
     pub give_back: bool,
 }
 
-type Answer<T> = oneshot::Sender<T>;
+/// Where an answer goes.
+pub type Answer<T> = oneshot::Sender<T>;
 
 /// A question to the loop, and where its answer goes. A dropped answer means that the agent is ending.
 pub enum Request {
@@ -59,6 +61,8 @@ pub enum Request {
     Retry(Retry, Answer<Result<Status, Reason>>),
     /// Take this channel over, or give it back; answered when that is done, or cannot be.
     Handover(Handover, Answer<Result<Status, Reason>>),
+    /// Take this refresh token, which a person obtained; answered when it is durable.
+    Seed(Obtained, Answer<Result<Status, Reason>>),
 }
 
 /// The way to ask; cheap to clone. Answers `None` when the agent is ending.
@@ -79,6 +83,11 @@ impl Line {
     /// Takes a channel over or gives it back.
     pub async fn hand_over(&self, order: Handover) -> Option<Result<Status, Reason>> {
         self.ask(|answer| Request::Handover(order, answer)).await
+    }
+
+    /// Hands over what a person obtained, and waits until it is durable.
+    pub async fn seed(&self, order: Obtained) -> Option<Result<Status, Reason>> {
+        self.ask(|answer| Request::Seed(order, answer)).await
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
@@ -104,6 +113,8 @@ pub(super) struct Passes(Vec<Pass>);
 
 struct Pass {
     names: Vec<String>,
+    /// Whether what is not due is refreshed too.
+    force: bool,
     /// Credentials that had a request, or tried to, since it began.
     tried: BTreeSet<RecordId>,
     /// Credentials that have not settled yet; `None` until every seed is read, for seeds make records.
@@ -128,6 +139,12 @@ impl Passes {
         self.0.iter().any(|pass| pass.names(&plan.name) && !pass.tried.contains(&id))
     }
 
+    /// Whether one of them forces this credential, which has its record only now: it was renamed.
+    pub(super) fn force(&self, id: RecordId, plan: &CredentialPlan) -> bool {
+        let forces = |pass: &Pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id);
+        self.0.iter().any(|pass| pass.left.is_none() && forces(pass))
+    }
+
     /// A request of this credential is about to leave.
     pub(super) fn note_try(&mut self, id: RecordId) {
         for pass in &mut self.0 {
@@ -150,7 +167,7 @@ impl Agent {
             return;
         }
         let Once { names, force } = order;
-        let pass = Pass { names, tried: BTreeSet::new(), left: None, answer };
+        let pass = Pass { names, force, tried: BTreeSet::new(), left: None, answer };
         let mut named = Vec::new();
         for (id, active) in self.active.iter_mut().filter(|(_, active)| pass.names(&active.plan.name)) {
             // What is under way brings what is asked for.
@@ -184,7 +201,8 @@ impl Agent {
         };
         tracing::info!(%credential, %gateway, channel, give_back, "asked to hand a channel over");
         self.shared.vault.commit_soon(notes);
-        self.passes.0.push(Pass { names: vec![credential], tried: [record].into(), left: None, answer });
+        let (names, tried) = (vec![credential], [record].into());
+        self.passes.0.push(Pass { names, force: false, tried, left: None, answer });
     }
 
     /// Answers the passes that are over.
@@ -237,7 +255,8 @@ impl Agent {
             Request::Pulse(answer) => drop(answer.send(self.pulse())),
             Request::Status(answer) => drop(answer.send(self.status())),
             // Nothing new starts: the answer is dropped, and whoever asks may soon have the lock.
-            Request::Once(..) | Request::Retry(..) | Request::Handover(..) if self.stopping => {}
+            Request::Once(..) | Request::Retry(..) | Request::Handover(..) | Request::Seed(..) if self.stopping => {}
+            Request::Seed(order, answer) => self.take_obtained((order, answer)),
             Request::Handover(order, answer) => self.hand_over(&order, answer),
             Request::Once(order, answer) => self.begin(order, answer),
             Request::Retry(order, answer) => drop(answer.send(self.retry(&order.name))),
@@ -261,7 +280,7 @@ impl Agent {
         Ok(self.status().of(&[name.to_owned()]))
     }
 
-    fn no_such(&self, name: &str) -> Reason {
+    pub(super) fn no_such(&self, name: &str) -> Reason {
         let known = self.plan.credentials.iter().map(|credential| &*credential.name);
         AgentReason::NoSuchCredential { name: name.to_owned(), nearest: nearest(name, known) }.into()
     }
@@ -275,17 +294,19 @@ impl Agent {
         }
     }
 
-    fn status(&self) -> Status {
+    pub(super) fn status(&self) -> Status {
         let now = self.now();
         let config = ConfigStatus {
             path: self.config.display().to_string(),
             loaded_at: Some(self.loaded_at),
             problem: self.config_rejected.as_ref().map(|rejected| rejected.line.clone()),
         };
+        let vault = VaultStatus::new(self.plan.language, self.vault_trouble.as_ref());
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             time: now,
-            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config },
+            language: self.plan.language,
+            agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config, vault },
             credentials: status::credentials(
                 &self.plan,
                 self.records.values().map(|record| &**record),
@@ -294,6 +315,7 @@ impl Agent {
             ),
             orphans: status::orphans(&self.plan, self.records.values().map(|record| &**record)),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
+            events: status::events(self.plan.language, self.recent.iter()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod control;
 pub mod courier;
 pub mod deliver;
 pub mod flights;
+pub mod obtained;
 pub mod page;
 pub mod queue;
 pub mod refresh;
@@ -36,14 +37,17 @@ use crate::gateway::{GatewayError, Published};
 use crate::memory;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::telemetry::recent::Recent;
+use crate::telemetry::status::Status;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
-use crate::vault::{Change, Contents, Vault};
+use crate::vault::{Change, Contents, Fingerprint, Vault};
 
 use clock::{ClockWatch, Parted, spread};
-use control::{Passes, Request};
+use control::{Answer, Passes, Request};
 use courier::Courier;
 use deliver::{Delivery, Room, Seen};
+use obtained::{Obtained, Taken};
 use page::Page;
 use queue::Queue;
 use refresh::{FlightReport, Shared};
@@ -82,6 +86,8 @@ pub enum Report {
     Sent(SendReport),
     /// SIGHUP.
     Hangup,
+    /// What a person obtained is durable, or cannot be; somebody waits for the answer.
+    Obtained(RecordId, Box<Result<Taken, Reason>>, Answer<Result<Status, Reason>>),
     /// Somebody asks, through the control socket or in this process.
     Control(Request),
     /// SIGTERM or SIGINT; the second one does not wait.
@@ -128,6 +134,8 @@ struct Active {
     seed_problem: Option<Reason>,
     /// A seed came while a request was under way: it is read again when that has landed.
     seed_unread: bool,
+    /// The configured seed that a person's login or import came after: it is ignored, however late it is read.
+    passed_over: Option<Fingerprint>,
     /// What comes after the request that is under way.
     next: Option<Next>,
 }
@@ -150,6 +158,7 @@ impl Active {
             told_short: false,
             seed_problem: None,
             seed_unread: false,
+            passed_over: None,
             next: None,
         }
     }
@@ -177,7 +186,8 @@ pub struct Agent {
     flights: TaskTracker,
     seeds_underway: usize,
     passes: Passes,
-    /// Credentials whose last commit the vault did not take.
+    /// What people obtained while a request of that credential was under way.
+    obtained: Vec<(Obtained, Answer<Result<Status, Reason>>)>,
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
@@ -196,6 +206,8 @@ pub struct Agent {
     page: Option<Page>,
     /// What is wrong with the vault, while it does not take what must be durable.
     vault_trouble: Option<VaultReason>,
+    /// What happened lately.
+    recent: Recent,
 }
 
 impl Agent {
@@ -234,6 +246,7 @@ impl Agent {
             flights: TaskTracker::new(),
             seeds_underway: 0,
             passes: Passes::default(),
+            obtained: Vec::new(),
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
@@ -246,6 +259,7 @@ impl Agent {
             loaded_at: now,
             config_rejected: None,
             vault_trouble: None,
+            recent: contents.events.into_iter().collect(),
             socket: None,
             page: None,
         };
@@ -399,6 +413,7 @@ impl Agent {
     /// Does what is due.
     fn tick(&mut self) {
         self.watch_clocks();
+        self.take_those_that_wait();
         let now = self.now();
         while let Some((due, id)) = self.due.first().copied() {
             if due > now {
@@ -551,6 +566,7 @@ impl Agent {
                 }
                 self.sweep_all();
             }
+            Report::Obtained(id, taken, answer) => self.obtained(id, *taken, answer),
             Report::Control(request) => self.asked(request),
             Report::Stop if self.stopping => self.abandon(),
             Report::Stop => {

@@ -68,6 +68,13 @@ pub struct Landing {
     pub took: Duration,
 }
 
+impl Landing {
+    /// A record that changed while no request of its credential could leave.
+    pub fn without_request(record: Option<Record>) -> Self {
+        Self { record, settled: None, grounded: None, took: Duration::ZERO }
+    }
+}
+
 impl Flight {
     /// Flies. `report` is called from within the task and must not block.
     pub async fn fly(self, report: impl Fn(RecordId, FlightReport)) {

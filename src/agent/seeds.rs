@@ -170,10 +170,10 @@ impl Agent {
         };
         let Some(active) = self.active.get_mut(&id) else { return };
         active.seed_problem = None;
-        let in_flight = active.in_flight;
+        let (in_flight, is_passed_over) = (active.in_flight, active.passed_over == Some(fingerprint));
         let Some(record) = self.records.get(&id) else { return };
         let held = [&record.refresh_token, &record.candidate].iter().any(|token| token.as_ref() == Some(&seed));
-        if held || seen_by.contains(&id) {
+        if held || seen_by.contains(&id) || is_passed_over {
             return self.consider(id);
         }
         let is_empty = record.state.generation == 0 && record.token_to_send().is_none();

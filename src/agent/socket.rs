@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use tokio::net::{UnixSocket, UnixStream};
 
 use crate::agent::control::{Handover, Line, Once, Retry};
+use crate::agent::obtained::Obtained;
 use crate::reason::Reason;
 use crate::telemetry::server::{Serving, read_only};
 use crate::telemetry::status::Status;
@@ -103,6 +104,7 @@ fn router(line: Line) -> Router {
         .route("/once", post(once))
         .route("/retry", post(retry))
         .route("/handover", post(hand_over))
+        .route("/seed", post(seed))
         .with_state(line.clone());
     read_only(line).merge(acting)
 }
@@ -117,6 +119,10 @@ async fn retry(State(line): State<Line>, Json(order): Json<Retry>) -> Response {
 
 async fn hand_over(State(line): State<Line>, Json(order): Json<Handover>) -> Response {
     answer(line.hand_over(order).await)
+}
+
+async fn seed(State(line): State<Line>, Json(order): Json<Obtained>) -> Response {
+    answer(line.seed(order).await)
 }
 
 fn answer(answer: Option<Result<Status, Reason>>) -> Response {

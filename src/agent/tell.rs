@@ -120,6 +120,7 @@ impl Agent {
             }
         }
         self.courier.tell(&self.plan, &event);
+        self.recent.note(event.clone());
         self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
     }
 }

@@ -84,7 +84,7 @@ struct Thread {
 
 impl Thread {
     fn run(mut self, events: &mpsc::Sender<Wake>, woken: &mpsc::Receiver<Wake>) {
-        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = directory_of(&self.path);
         let (events, config) = (events.clone(), self.path.clone());
         let on_event = move |event: notify::Result<notify::Event>| {
             // An error may mean lost events: look, too.
@@ -93,12 +93,9 @@ impl Thread {
             }
             let _ = events.send(Wake::Event);
         };
-        let watcher = RecommendedWatcher::new(on_event, notify::Config::default()).and_then(|mut watcher| {
-            watcher.watch(directory, RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        if let Err(error) = &watcher {
-            (self.see)(Sight::NoInotify(AgentReason::NoInotify { error: error.to_string() }));
+        let watcher = watch(directory, on_event);
+        if let Err(reason) = &watcher {
+            (self.see)(Sight::NoInotify(reason.clone()));
         }
         // Dropping the watcher would end the sender that keeps the channel open.
         let _watcher = watcher;
@@ -163,6 +160,26 @@ impl Thread {
             (self.see)(Sight::Unreadable(reason));
         }
     }
+}
+
+/// Whether the system reports changes of the config file.
+///
+/// # Errors
+/// Why it does not.
+pub fn probe(path: &Path) -> Result<(), AgentReason> {
+    watch(directory_of(path), |_| {}).map(drop)
+}
+
+fn watch(directory: &Path, on_event: impl notify::EventHandler) -> Result<RecommendedWatcher, AgentReason> {
+    let watcher = RecommendedWatcher::new(on_event, notify::Config::default()).and_then(|mut watcher| {
+        watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        Ok(watcher)
+    });
+    watcher.map_err(|error| AgentReason::NoInotify { error: error.to_string() })
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Our own reading raises events too; only what may have changed the content counts.

@@ -134,7 +134,9 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
         if expires_at <= now {
             return ChannelDecision::Leave(ChannelState::Pending);
         }
-        return ChannelDecision::Publish { reenable: plan.reenable && disabled_by_key };
+        // Its abilities are what a gateway switches off first: it died, or was killed, between the two.
+        let half_disabled = view.status == Status::Enabled && view.abilities_off;
+        return ChannelDecision::Publish { reenable: plan.reenable && (disabled_by_key || half_disabled) };
     }
     match view.status {
         Status::DisabledByHand => ChannelDecision::Leave(ChannelState::DisabledByHand),
@@ -144,6 +146,9 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
             ChannelDecision::Report(ChannelState::Delivered, ChannelReason::DisabledForOtherReason { words })
         }
         Status::AutoDisabled => reenable(adoption, generation, lag, now),
+        Status::Enabled if view.abilities_off => {
+            ChannelDecision::Report(ChannelState::Delivered, ChannelReason::AbilitiesOff)
+        }
         Status::Enabled | Status::Other(_) => ChannelDecision::Leave(ChannelState::Delivered),
     }
 }
@@ -350,6 +355,23 @@ mod tests {
         disabled.status_reason = Some("status_code=401, Provided authentication token is expired.".into());
         let decision = decided(&plan, Some(&adoption(NOW, &[])), Some(&disabled), false);
         assert_eq!(decision, ChannelDecision::Reenable);
+    }
+
+    #[test]
+    fn an_enabled_channel_whose_abilities_are_off_is_told_and_healed_with_the_next_key() {
+        let half = |key| ChannelView { abilities_off: true, ..view(1, key) };
+        for (reenable, key, expected) in [
+            (true, "new", ChannelDecision::Report(ChannelState::Delivered, ChannelReason::AbilitiesOff)),
+            (true, "before", ChannelDecision::Publish { reenable: true }),
+            (false, "before", ChannelDecision::Publish { reenable: false }),
+        ] {
+            let plan = gateway(OnForeignKey::Report, reenable);
+            assert_eq!(decided(&plan, Some(&adoption(NOW, &[])), Some(&half(key)), true), expected, "{key}");
+        }
+        let by_hand = ChannelView { abilities_off: true, ..view(2, "before") };
+        let plan = gateway(OnForeignKey::Report, true);
+        let kept_current = ChannelDecision::Publish { reenable: false };
+        assert_eq!(decided(&plan, Some(&adoption(NOW, &[])), Some(&by_hand), true), kept_current);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::agent::watch;
 use crate::cli::place::{complain, render};
+use crate::cli::progress::tell;
 use crate::cli::{ConfigPlace, Exit, default_language, print};
 use crate::config::plan::{CacheLag, CredentialPlan, Plan};
 use crate::config::report::{self, Report};
@@ -50,7 +51,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         });
         print(&format!("{}\n", serde_json::to_string_pretty(&Checked { ok: plan.is_some(), problems: reports })?))?;
     } else {
-        eprint!("{}", render(language, &path, &text, &problems));
+        tell(&render(language, &path, &text, &problems));
         if let Some(plan) = &plan {
             print(&explained(plan))?;
         }
@@ -66,7 +67,7 @@ fn explained(plan: &Plan) -> String {
         // Writing to a String cannot fail, here and below.
         let _ = writeln!(out, "{}", line(plan, credential));
     }
-    let seal = if plan.vault.encryption_key.is_some() { words.vault.sealed } else { words.vault.plain };
+    let seal = if plan.vault.encryption_key.is_some() { words.vault.has_key } else { words.vault.plain };
     let _ = writeln!(out, "vault: {}\n  {seal}", plan.vault.path.display());
     for finding in vault::examine(&plan.vault.path) {
         let message = messages::explain(plan.language, &finding.reason);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::cli::progress::tell;
 use crate::cli::{Exit, block_on};
 use crate::demo::{self, DemoOptions};
 
@@ -24,7 +25,7 @@ pub fn run(options: &Options) -> anyhow::Result<Exit> {
     Ok(match block_on(demo::run(options))? {
         Ok(_) => Exit::Fine,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}\n"));
             Exit::Failed
         }
     })

@@ -1,28 +1,29 @@
-//! `doctor`: would it work here? The printed list of what every room finds when it examines itself. Changes nothing.
+//! `doctor`: would it work here? Every part is looked at, what is well is named, what is not comes with a remedy.
+//! Changes nothing, sends no secret and no message; works beside a running agent.
 
-use std::fmt::Write;
-use std::path::Path;
-use std::sync::Arc;
+mod endpoints;
+mod gateways;
+mod machine;
+mod notifiers;
+mod report;
+mod secrets;
+mod vaults;
+
+use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
 
-use crate::agent::deliver::{UNUSED_AFTER, only_ours_since};
-use crate::cli::place::render;
-use crate::cli::vault::read_key;
-use crate::cli::{ConfigPlace, Exit, block_on, print};
-use crate::config::plan::{GatewayPlan, NotifierPlan, Plan};
-use crate::finding::{Finding, Severity};
-use crate::gateway::Gateway;
-use crate::gateway::sqlite::SqliteGateway;
-use crate::messages;
-use crate::notify::policy::Policy;
-use crate::oauth::request;
-use crate::reason::{GatewayReason, VaultReason};
-use crate::secret::SecretSource;
-use crate::time::{Clock, SystemClock};
-use crate::vault::{self, Contents, Vault};
-use crate::{agent, secrets};
+use crate::agent::watch;
+use crate::cli::place::Surveyed;
+use crate::cli::progress::Progress;
+use crate::cli::{ConfigPlace, Exit, block_on, default_language, holder, print, status};
+use crate::config::plan::Plan;
+use crate::config::report::reports;
+use crate::messages::{self, DoctorWords};
+use crate::reason::Reason;
+use crate::telemetry::status::{CredentialState, Status};
+use crate::vault::lock::Lock;
+use report::{Check, Checks, Topic, Verdict};
 
 /// What `doctor` takes.
 #[derive(Debug, Args)]
@@ -32,131 +33,113 @@ pub struct Options {
     json: bool,
 }
 
-/// A finding in words.
-#[derive(Debug, Serialize)]
-struct Found {
-    about: String,
-    severity: Severity,
-    message: String,
-    remedy: String,
+/// What every part needs to know.
+struct Surroundings<'a> {
+    plan: &'a Plan,
+    /// The config file, absolute.
+    config: PathBuf,
+    /// How everything stands, as the running agent says.
+    living: Option<Status>,
+    /// Who owns the vault, as its lock file says.
+    holder: Option<String>,
+    words: &'static DoctorWords,
 }
 
 /// Examines everything.
 pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
-    let loaded = match place.load() {
-        Ok(loaded) => loaded,
-        Err(exit) => return Ok(exit),
-    };
-    eprint!("{}", render(loaded.plan.language, &loaded.path, &loaded.text, &loaded.warnings));
-    let directory = std::path::absolute(&loaded.path)?.parent().map(ToOwned::to_owned).unwrap_or_default();
-    let findings = block_on(examine(&loaded.plan, &directory))?;
-    let language = loaded.plan.language;
-    let found: Vec<Found> = findings
-        .into_iter()
-        .map(|Finding { about, reason, severity }| {
-            let message = messages::explain(language, &reason);
-            Found { about, severity, message: message.what, remedy: message.remedy }
-        })
-        .collect();
-    let works = found.iter().all(|found| found.severity != Severity::Error);
-    if options.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&found)?))?;
-    } else {
-        print(&text(&found, works, language))?;
-    }
-    Ok(if works { Exit::Fine } else { Exit::Failed })
-}
-
-fn text(found: &[Found], works: bool, language: crate::reason::Language) -> String {
-    let words = messages::words(language);
-    let mut out = String::new();
-    for Found { about, severity, message, remedy } in found {
-        let severity = match severity {
-            Severity::Error => words.error,
-            Severity::Warning => words.warning,
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "{severity}: {about}: {message}\n  {}: {remedy}", words.help);
-    }
-    out + if works { words.would_work } else { words.would_not_work } + "\n"
-}
-
-/// What every room has to say.
-async fn examine(plan: &Plan, directory: &Path) -> Vec<Finding> {
-    let mut findings = vault_findings(plan).await;
-    for gateway in &plan.gateways {
-        findings.extend(gateway_findings(gateway));
-    }
-    findings.extend(secret_findings(plan, directory).await);
-    findings
-}
-
-async fn vault_findings(plan: &Plan) -> Vec<Finding> {
-    let path = &plan.vault.path;
-    let mut findings = vault::examine(path);
-    let key = match &plan.vault.encryption_key {
-        None => None,
-        Some(source) => match read_key(source).await {
-            Ok(key) => Some(key),
-            Err(reason) => {
-                findings.push(Finding::error("vault", reason));
-                return findings;
-            }
-        },
-    };
-    let seen = vault::stands(path).and_then(|_| Vault::peek(path, key.as_ref()));
-    match seen {
-        Ok((_, contents)) => {
-            findings.extend(plan.gateways.iter().filter_map(|gateway| unused(gateway, &contents)));
-            findings.extend(notifier_findings(plan, contents.notices.as_deref()));
+    let (path, text) = match place.read() {
+        Ok(read) => read,
+        Err(reason) => {
+            let mut checks = Checks::new(default_language());
+            checks.find(Topic::Config, "", Verdict::Error, &reason.into());
+            return conclude(&checks, options, Exit::BadConfig);
         }
-        // It is made at the first start.
-        Err(vault::VaultError(VaultReason::Missing { .. })) => {}
-        Err(error) => findings.push(Finding::error("vault", error.0)),
-    }
-    findings
-}
-
-/// A database that for a day nobody but us has written to.
-fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
-    let here = contents.adoptions.iter().filter(|adoption| *adoption.gateway == *gateway.name);
-    let since = only_ours_since(gateway, here)?;
-    let reason = GatewayReason::Unused { path: gateway.database.display().to_string() };
-    (SystemClock.now().since(since) >= UNUSED_AFTER)
-        .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
-}
-
-/// The notifiers that did not take their last message.
-fn notifier_findings(plan: &Plan, remembered: Option<&str>) -> Vec<Finding> {
-    let policy = Policy::remembered(remembered);
-    let problem = |notifier: &Arc<NotifierPlan>| {
-        let reason = policy.notifier(&notifier.name)?.problem.clone()?;
-        Some(Finding::warning(format!("notifier {:?}", &*notifier.name), reason))
     };
-    plan.notifiers.iter().filter_map(problem).collect()
-}
-
-fn gateway_findings(gateway: &Arc<GatewayPlan>) -> Vec<Finding> {
-    SqliteGateway::new(Arc::clone(gateway)).examine()
-}
-
-/// Every secret that the plan names is read once; its value goes nowhere.
-async fn secret_findings(plan: &Plan, directory: &Path) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let credentials = plan.credentials.iter().filter(|credential| credential.enabled);
-    let of_credentials = credentials.flat_map(|credential| {
-        let sources = request::sources(credential).into_iter().chain(agent::seeds::source(credential));
-        sources.map(|source| (format!("credential {:?}", &*credential.name), source)).collect::<Vec<_>>()
-    });
-    let of_notifiers = plan.notifiers.iter().flat_map(|notifier| {
-        let sources = notifier.service.sources().into_iter();
-        sources.map(|source| (format!("notifier {:?}", &*notifier.name), source)).collect::<Vec<_>>()
-    });
-    let all: Vec<(String, &SecretSource)> = of_credentials.chain(of_notifiers).collect();
-    for (about, source) in all {
-        if let Err(reason) = secrets::fetch(&source.within(directory)).await {
-            findings.push(Finding::error(about, reason));
-        }
+    let (plan, problems) = match watch::load(&path, &text) {
+        Ok((plan, warnings)) => (Some(plan), warnings),
+        Err(problems) => (None, problems),
+    };
+    let language = plan.as_ref().map_or_else(default_language, |plan| plan.language);
+    let mut checks = Checks::new(language);
+    let words = |reason: &crate::reason::ConfigReason| {
+        let message = messages::explain(language, &Reason::Config(reason.clone()));
+        (message.what, message.remedy)
+    };
+    for told in reports(&path.display().to_string(), &text, &problems, words) {
+        checks.config_problem(told);
     }
-    findings
+    let Some(plan) = plan else { return conclude(&checks, options, Exit::BadConfig) };
+    checks.config_well(&path, &plan);
+    let exit = block_on(examine(&plan, path, &mut checks))??;
+    conclude(&checks, options, exit)
+}
+
+/// Prints what was found. `worst` is the exit where something is wrong.
+fn conclude(checks: &Checks, options: &Options, worst: Exit) -> anyhow::Result<Exit> {
+    let text = if options.json { checks.json()? } else { checks.text() };
+    print(&text)?;
+    Ok(if checks.works() { Exit::Fine } else { worst })
+}
+
+/// Looks at everything, and says what exit an error means.
+async fn examine(plan: &Plan, path: PathBuf, checks: &mut Checks) -> anyhow::Result<Exit> {
+    let mut progress = Progress::begin();
+    let living = holder::status(&plan.vault.path, holder::PATIENCE).await;
+    let holder = Lock::holder(&plan.vault.path);
+    let config = std::path::absolute(path)?;
+    let around = Surroundings { plan, config, living, holder, words: &messages::words(plan.language).doctor };
+
+    progress.show(around.words.topic(Topic::Vault.index()));
+    let (contents, untouchable) = vaults::look(&around, checks).await;
+    progress.show(around.words.topic(Topic::Secrets.index()));
+    let values = secrets::look(&around, contents.as_ref(), checks).await;
+    progress.show(around.words.topic(Topic::Gateways.index()));
+    let now = status_of(&around).await;
+    gateways::look(&around, contents.as_ref(), now.as_ref(), checks);
+    progress.show(around.words.topic(Topic::Endpoints.index()));
+    let heard = endpoints::look(&around, &values, checks).await;
+    let is_halted = halted(&around, now.as_ref(), checks);
+    machine::look(&around, &heard, &values, checks);
+    progress.show(around.words.topic(Topic::Notifiers.index()));
+    notifiers::look(&around, contents.as_ref(), &values, checks).await;
+    Ok(match (untouchable, is_halted) {
+        (true, _) => Exit::BadConfig,
+        (_, true) => Exit::HumanNeeded,
+        _ => Exit::Failed,
+    })
+}
+
+/// How everything stands: as the agent says, else as the vault and the gateways do.
+async fn status_of(around: &Surroundings<'_>) -> Option<Status> {
+    if let Some(living) = &around.living {
+        return Some(living.clone());
+    }
+    let surveyed = Surveyed {
+        path: around.config.clone(),
+        plan: Some(around.plan.clone()),
+        problem: None,
+        vault: around.plan.vault.path.clone(),
+        encryption_key: around.plan.vault.encryption_key.clone(),
+    };
+    // What keeps the vault from being read was told already.
+    status::at_rest(&surveyed).await.ok()
+}
+
+/// The credentials that only a human can help: whatever else is well, these do not work.
+fn halted(around: &Surroundings<'_>, now: Option<&Status>, checks: &mut Checks) -> bool {
+    let all = now.into_iter().flat_map(|status| &status.credentials);
+    let halted: Vec<_> =
+        all.filter(|one| one.state == CredentialState::Halted && around.plan.credential(&one.name).is_some()).collect();
+    for credential in &halted {
+        let message = credential.last_error.clone().unwrap_or_default();
+        checks.push(Check {
+            topic: Topic::Endpoints,
+            about: format!("credential {:?}", credential.name),
+            verdict: Verdict::Error,
+            reason: Some("halted".into()),
+            message,
+            remedy: None,
+        });
+    }
+    !halted.is_empty()
 }

@@ -9,6 +9,7 @@ use crate::agent::control::Handover;
 use crate::agent::{Agent, Mode};
 use crate::channel::policy::ChannelState;
 use crate::cli::holder::{Turn, take_or_ask};
+use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::run::Signals;
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
@@ -46,7 +47,7 @@ pub fn run(place: &ConfigPlace, options: &Options, give_back: bool) -> anyhow::R
         };
         match after {
             Ok(after) => {
-                print(&status::table(&after.credentials, language, after.time, status::Style::of_stdout()))?;
+                print(&status::table(&after.credentials, language, after.time, Paper::of_stdout()))?;
                 Ok(exit(&after, &order))
             }
             Err(reason) => {

@@ -28,11 +28,11 @@ const TRY_AGAIN: Duration = Duration::from_millis(100);
 const LONGEST_ANSWER: usize = 64 << 20;
 
 /// Who does what was asked.
-pub enum Turn {
+pub enum Turn<T = Box<Status>> {
     /// The lock is ours: this process does it.
     Ours(Box<(Vault, Contents)>),
     /// The holder did it; this is how it stands since.
-    Theirs(Box<Status>),
+    Theirs(T),
 }
 
 /// Why the vault is not open to us.
@@ -56,12 +56,28 @@ enum Failure {
     Refused(Box<Reason>),
 }
 
+/// Finds out whether something could be done: the vault is free, or its holder answers.
+///
+/// # Errors
+/// The exit, when neither is so; why was said on standard error.
+pub async fn probe(loaded: &Loaded) -> Result<(), Exit> {
+    let vault = &loaded.plan.vault.path;
+    if let Turn::Ours(opened) = turn(loaded, async || alive(vault).await.map(|()| Turn::Theirs(()))).await? {
+        opened.0.close();
+    }
+    Ok(())
+}
+
 /// Takes the vault if its lock is free, else has its holder do what is asked.
 ///
 /// # Errors
 /// The exit, when neither can be; why was said on standard error.
 pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -> Result<Turn, Exit> {
     let vault = &loaded.plan.vault.path;
+    turn(loaded, async || post(vault, route, order).await.map(|status| Turn::Theirs(Box::new(status)))).await
+}
+
+async fn turn<T>(loaded: &Loaded, ask: impl AsyncFn() -> Result<Turn<T>, Failure>) -> Result<Turn<T>, Exit> {
     let mut heard = Instant::now();
     loop {
         let holder = match open(loaded).await {
@@ -69,8 +85,8 @@ pub async fn take_or_ask(loaded: &Loaded, route: &str, order: &impl Serialize) -
             Err(Closed::Owned { holder }) => holder,
             Err(Closed::Refused(exit)) => return Err(exit),
         };
-        match post(vault, route, order).await {
-            Ok(status) => return Ok(Turn::Theirs(Box::new(status))),
+        match ask().await {
+            Ok(theirs) => return Ok(theirs),
             Err(Failure::Refused(reason)) => {
                 complain(&reason);
                 return Err(Exit::Failed);
@@ -124,13 +140,19 @@ pub async fn status(vault: &Path, patience: Duration) -> Option<Status> {
     }
 }
 
-/// Has the holder do something, however long that takes, once it has shown that it lives.
-async fn post(vault: &Path, route: &str, order: &impl Serialize) -> Result<Status, Failure> {
+/// Whether the holder takes orders.
+async fn alive(vault: &Path) -> Result<(), Failure> {
     let alive = tokio::time::timeout(PATIENCE, send(vault, get("/healthz"))).await;
     // One pass answers that it is no agent, and takes orders all the same; one that hangs does not.
-    if !matches!(alive, Ok(Ok((status, _))) if status != StatusCode::GATEWAY_TIMEOUT) {
-        return Err(Failure::Silence);
+    match alive {
+        Ok(Ok((status, _))) if status != StatusCode::GATEWAY_TIMEOUT => Ok(()),
+        _ => Err(Failure::Silence),
     }
+}
+
+/// Has the holder do something, however long that takes, once it has shown that it lives.
+async fn post(vault: &Path, route: &str, order: &impl Serialize) -> Result<Status, Failure> {
+    alive(vault).await?;
     let body = serde_json::to_vec(order).map_err(|_| Failure::Silence)?;
     let request = Request::post(route).header(header::CONTENT_TYPE, "application/json").body(body.into());
     let (status, body) = send(vault, request).await.map_err(|_| Failure::Ending)?;

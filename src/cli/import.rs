@@ -7,8 +7,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::cli::place::{Loaded, complain, complain_of};
-use crate::cli::taker::Taker;
-use crate::cli::{ConfigPlace, Exit, block_on, print};
+use crate::cli::taker::Takers;
+use crate::cli::{ConfigPlace, Exit, block_on, print, taker};
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::messages::{self, LoginWords};
 use crate::oauth::import::{self, Found, POINTERS};
@@ -68,7 +68,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         return Ok(Exit::Fine);
     };
     match credential(&loaded, &found, options.name.as_deref()) {
-        Choice::One(plan) => into_vault(&loaded, &plan, &found, seed, options),
+        Choice::One(plan) => into_vault(&loaded, &plan, &found, &seed, options),
         Choice::None => {
             print(&format!(
                 "{}\n\n{}{}",
@@ -91,7 +91,7 @@ fn into_vault(
     loaded: &Loaded,
     plan: &CredentialPlan,
     found: &Found,
-    seed: Secret,
+    seed: &Secret,
     options: &Options,
 ) -> anyhow::Result<Exit> {
     let words = &messages::words(loaded.plan.language).login;
@@ -111,21 +111,16 @@ fn into_vault(
         print(&format!("{would} {}\n{}\n", words.one_owner, words.say_yes))?;
         return Ok(Exit::Fine);
     }
-    let taken = block_on(async { Ok(Taker::find(loaded).await?.hand_over(plan, seed).await) })?;
-    let taken = match taken {
-        Ok(taken) => taken,
-        Err(exit) => return Ok(exit),
-    };
-    match taken {
-        Ok(()) => {
-            print(&format!("{} {}\n", words.done.replace("{credential}", &plan.name), words.one_owner))?;
-            Ok(Exit::Fine)
+    block_on(async {
+        let given = match Takers::find(loaded).await {
+            Ok(takers) => takers.give(plan, seed).await,
+            Err(exit) => Err(exit),
+        };
+        match given {
+            Ok(taker) => taker::tell(loaded, plan, taker, words.one_owner).await,
+            Err(exit) => Ok(exit),
         }
-        Err(reason) => {
-            complain_of(&reason, &plan.name);
-            Ok(Exit::Failed)
-        }
-    }
+    })?
 }
 
 /// Whose refresh token it is.

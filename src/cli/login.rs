@@ -16,9 +16,10 @@ use url::Url;
 
 use crate::agent::refresh;
 use crate::cli::place::{complain, complain_of};
-use crate::cli::taker::Taker;
-use crate::cli::{ConfigPlace, Exit, block_on, print};
-use crate::config::plan::{CredentialPlan, Encoding, Endpoint, Grant, LoginPlan, Method, host};
+use crate::cli::progress::tell;
+use crate::cli::taker::Takers;
+use crate::cli::{ConfigPlace, Exit, block_on, taker};
+use crate::config::plan::{CredentialPlan, Grant, LoginPlan, Method, host};
 use crate::credential::record::{Answer, Outcome};
 use crate::messages::{self, LoginWords, Words};
 use crate::oauth::client::{self, Failure};
@@ -70,24 +71,21 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
     }
     let words = messages::words(loaded.plan.language);
     block_on(async {
-        let taker = match Taker::find(&loaded).await {
-            Ok(taker) => taker,
+        let takers = match Takers::find(&loaded).await {
+            Ok(takers) => takers,
             Err(exit) => return Ok(exit),
         };
-        let done = async {
-            let session = Session::open(&plan, words).await?;
-            let seed = session.log_in(options).await?;
-            taker.hand_over(&plan, seed).await
-        };
-        match done.await {
-            Ok(()) => {
-                print(&format!("{}\n", words.login.done.replace("{credential}", &plan.name)))?;
-                Ok(Exit::Fine)
-            }
+        let logged_in = async { Session::open(&plan, words).await?.log_in(options).await };
+        let seed = match logged_in.await {
+            Ok(seed) => seed,
             Err(reason) => {
                 complain_of(&reason, &plan.name);
-                Ok(Exit::Failed)
+                return Ok(Exit::Failed);
             }
+        };
+        match takers.give_only_copy(&plan, &seed).await {
+            Ok(taker) => taker::tell(&loaded, &plan, taker, "").await,
+            Err(exit) => Ok(exit),
         }
     })?
 }
@@ -171,16 +169,14 @@ impl<'a> Session<'a> {
     /// RFC 8628: shows the code, then asks until the person is done.
     async fn by_device(&self, url: Url) -> Result<Answer, Reason> {
         let asked = host(&url);
-        // The client proves itself as it does at the token endpoint (§3.1); the parameters are a form, always.
-        let endpoint =
-            Endpoint { url, method: Method::Post, encoding: Encoding::Form, ..(*self.plan.endpoint).clone() };
+        let endpoint = device::endpoint(&self.plan.endpoint, url);
         let scope: Vec<_> = endpoint.scope.as_deref().map(|scope| ("scope", scope)).into_iter().collect();
         let request = request::token_request(&endpoint, &scope, &self.values).map_err(not_made)?;
         let authorization = Authorization::read(&self.fetch(request).await?, &asked)?;
         let complete = authorization.verification_uri_complete.as_ref().unwrap_or(&authorization.verification_uri);
         show_as_qr_code(complete);
         let shown = self.words().device.replace("{url}", authorization.verification_uri.as_str());
-        eprintln!("{}", shown.replace("{code}", &authorization.user_code));
+        tell(&format!("{}\n", shown.replace("{code}", &authorization.user_code)));
         self.say_waiting(authorization.expires_in);
 
         let ends = Instant::now() + authorization.expires_in;
@@ -211,9 +207,9 @@ impl<'a> Session<'a> {
         let attempt = Attempt::new(verifier, state, back.redirect_uri(), self.plan.login.issuer.clone());
         let (client_id, scope) = (self.plan.endpoint.client_id.as_deref(), self.plan.endpoint.scope.as_deref());
         let address = attempt.address(&endpoint, client_id, scope);
-        eprintln!("{}", self.words().browser.replace("{url}", address.as_str()));
+        tell(&format!("{}\n", self.words().browser.replace("{url}", address.as_str())));
         if back.wants_paste() {
-            eprintln!("{}", self.words().paste);
+            tell(&format!("{}\n", self.words().paste));
         }
         self.say_waiting(PATIENCE);
         let code = tokio::time::timeout(PATIENCE, back.code(&attempt, self.words().close_the_page)).await;
@@ -227,7 +223,7 @@ impl<'a> Session<'a> {
     }
 
     fn say_waiting(&self, length: Duration) {
-        eprintln!("{}", self.words().waiting.replace("{time}", &self.words.length(length)));
+        tell(&format!("{}\n", self.words().waiting.replace("{time}", &self.words.length(length))));
     }
 }
 
@@ -242,13 +238,19 @@ fn random<const N: usize>() -> Result<[u8; N], Reason> {
     Ok(bytes)
 }
 
-/// For a telephone's camera, where standard error is a terminal. Light on dark, as terminals mostly are.
+/// For a telephone's camera, where standard error is a terminal. What is drawn is the light part, in white on black
+/// whatever the terminal's own colours are: many cameras do not read a code the other way round. Where `NO_COLOR` asks
+/// for none, the terminal is taken to be light on dark, as most are.
 fn show_as_qr_code(url: &Url) {
     if !std::io::stderr().is_terminal() {
         return;
     }
-    if let Ok(code) = QrCode::new(url.as_str()) {
-        let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
-        eprintln!("{drawn}\n");
+    let Ok(code) = QrCode::new(url.as_str()) else { return };
+    let drawn = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build();
+    let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (on, off) = if coloured { ("\x1b[97;40m", "\x1b[0m") } else { ("", "") };
+    for line in drawn.lines() {
+        tell(&format!("{on}{line}{off}\n"));
     }
+    tell("\n");
 }

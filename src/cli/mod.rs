@@ -8,12 +8,15 @@ mod demo;
 mod doctor;
 mod handover;
 mod health;
+pub mod help;
 mod holder;
 mod import;
 mod login;
 mod notify;
 mod once;
+mod paper;
 mod place;
+pub mod progress;
 mod retry;
 mod run;
 pub mod secret;
@@ -24,7 +27,7 @@ mod vault;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, FromArgMatches, Parser, Subcommand};
 
 pub use place::default_language;
 
@@ -63,7 +66,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub struct ConfigPlace {
     /// The config file [default: ./sidecar.toml, else /etc/one-api-sidecar/sidecar.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "ONE_API_SIDECAR_CONFIG")]
+    #[arg(short, long, global = true, value_name = "FILE", env = "ONE_API_SIDECAR_CONFIG", hide_env_values = true)]
     pub config: Option<PathBuf>,
 }
 
@@ -103,9 +106,19 @@ enum Command {
     Demo(demo::Options),
     /// The JSON schema of the config file, for editors
     Schema,
+    /// Completions for a shell
+    Completions(help::CompletionsOptions),
+    /// The manual page
+    Man(help::ManOptions),
 }
 
 impl Arguments {
+    /// What the command line says; ends the process where it asks for help or makes no sense.
+    pub fn of_command_line() -> Self {
+        let matches = help::command().get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Whether the command is the agent itself, whose log is on by default.
     pub fn is_agent(&self) -> bool {
         matches!(self.command, Command::Run)
@@ -138,6 +151,8 @@ impl Arguments {
                 print(&format!("{:#}\n", crate::config::schema::schema()))?;
                 Ok(Exit::Fine)
             }
+            Command::Completions(options) => help::completions(&options),
+            Command::Man(options) => help::man(&options),
         }
     }
 }

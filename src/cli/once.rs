@@ -1,21 +1,29 @@
 //! `once`: one pass, for cron; the agent makes it where one runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use tokio::sync::oneshot;
 
 use crate::agent::control::Once;
 use crate::agent::{Agent, Mode};
-use crate::cli::holder::{Turn, take_or_ask};
+use crate::cli::holder::{self, Turn, take_or_ask};
+use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain};
+use crate::cli::progress::Progress;
 use crate::cli::run::Signals;
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
-use crate::reason::AgentReason;
+use crate::messages;
+use crate::reason::{AgentReason, Language};
 use crate::shape::nearest;
 use crate::telemetry::status::{CredentialState, CredentialStatus, Status};
-use crate::time::SystemClock;
+use crate::time::{Clock, SystemClock};
 use crate::vault::{Contents, Vault};
+
+/// How often it is looked how far a pass is.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// What `once` takes.
 #[derive(Debug, Args)]
@@ -39,16 +47,42 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
     let order = Once { names: options.names, force: options.force };
     let language = loaded.plan.language;
     block_on(async {
+        let following = tokio::spawn(follow(loaded.plan.vault.path.clone(), order.names.clone(), language));
         let made = match take_or_ask(&loaded, "/once", &order).await {
-            Ok(Turn::Ours(opened)) => pass(loaded, *opened, order).await?,
-            Ok(Turn::Theirs(status)) => Some(*status),
+            Ok(Turn::Ours(opened)) => pass(loaded, *opened, order).await,
+            Ok(Turn::Theirs(status)) => Ok(Some(*status)),
             Err(exit) => return Ok(exit),
         };
+        following.abort();
+        // Its line is gone once it is; what it comes to is nothing.
+        let _ = following.await;
+        let made = made?;
         // Stopped before it was over: the log has said so.
         let Some(made) = made else { return Ok(Exit::Failed) };
-        print(&status::table(&made.credentials, language, made.time, status::Style::of_stdout()))?;
+        print(&status::table(&made.credentials, language, made.time, Paper::of_stdout()))?;
         Ok(exit(&made.credentials))
     })?
+}
+
+/// Shows how far the pass is, wherever it is made: both sides answer at the control socket.
+async fn follow(vault: PathBuf, names: Vec<String>, language: Language) {
+    let mut progress = Progress::begin();
+    if !progress.is_watched() {
+        return;
+    }
+    let words = messages::words(language);
+    let began = SystemClock.now();
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let Some(now) = holder::status(&vault, LOOK_EVERY).await.map(|status| status.of(&names)) else { continue };
+        let refreshed = now.credentials.iter().filter(|one| one.refreshed_at.is_some_and(|at| at >= began)).count();
+        let line = words
+            .once_progress
+            .replace("{refreshed}", &refreshed.to_string())
+            .replace("{all}", &now.credentials.len().to_string())
+            .replace("{time}", &words.length(now.time.since(began)));
+        progress.show(&line);
+    }
 }
 
 /// Says that a name is not in the config, if that is so.
@@ -74,7 +108,8 @@ async fn pass(loaded: Loaded, opened: (Vault, Contents), order: Once) -> anyhow:
     Ok(made.try_recv().ok().and_then(Result::ok))
 }
 
-fn exit(credentials: &[CredentialStatus]) -> Exit {
+/// How a pass ended, by how its credentials stand.
+pub fn exit(credentials: &[CredentialStatus]) -> Exit {
     let is_well = |credential: &CredentialStatus| match credential.state {
         CredentialState::Disabled => true,
         CredentialState::Active => credential.channels.iter().all(|channel| channel.problem.is_none()),

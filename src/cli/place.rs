@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::agent::watch;
+use crate::cli::progress::tell;
 use crate::cli::{ConfigPlace, Exit};
 use crate::config::file::Config;
 use crate::config::plan::Plan;
@@ -91,7 +92,7 @@ impl ConfigPlace {
         match watch::load(&path, &text) {
             Ok((plan, warnings)) => Ok(Loaded { path, text, plan, warnings }),
             Err(problems) => {
-                eprint!("{}", render(default_language(), &path, &text, &problems));
+                tell(&render(default_language(), &path, &text, &problems));
                 Err(Exit::BadConfig)
             }
         }
@@ -130,7 +131,7 @@ impl ConfigPlace {
             .or_else(|| vault_path(&Config::parse(&text).0, &directory));
         let Some(vault) = vault else {
             if let Some(problem) = problem {
-                eprintln!("{problem}");
+                tell(&format!("{problem}\n"));
             }
             return Err(Exit::BadConfig);
         };
@@ -163,5 +164,5 @@ fn complain_about(reason: &Reason, about: About<'_>) {
     let language = default_language();
     let words = messages::words(language);
     let message = messages::explain_about(language, reason, about);
-    eprintln!("{}: {}\n  {}: {}", words.error, message.what, words.help, message.remedy);
+    tell(&format!("{}: {}\n  {}: {}\n", words.error, message.what, words.help, message.remedy));
 }

@@ -5,6 +5,7 @@ use clap::Args;
 use crate::agent::control::Retry;
 use crate::cli::holder::{Turn, take_or_ask};
 use crate::cli::once::refuse_unknown;
+use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain};
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
 use crate::credential::record::ClientIdentity;
@@ -33,8 +34,7 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
         match take_or_ask(&loaded, "/retry", &order).await {
             Ok(Turn::Ours(opened)) => note(&loaded, *opened, &order.name).await,
             Ok(Turn::Theirs(now)) => {
-                let style = status::Style::of_stdout();
-                print(&status::table(&now.credentials, loaded.plan.language, now.time, style))?;
+                print(&status::table(&now.credentials, loaded.plan.language, now.time, Paper::of_stdout()))?;
                 Ok(Exit::Fine)
             }
             Err(exit) => Ok(exit),

@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Subcommand};
 use serde::Serialize;
 
 use crate::cli::place::{Loaded, complain};
+use crate::cli::progress::tell;
 use crate::cli::{Arguments, ConfigPlace, Exit, block_on, print};
 use crate::config::plan::Plan;
 use crate::messages;
@@ -145,7 +146,7 @@ fn reset(loaded: &Loaded, yes: bool) -> Result<(), Exit> {
             return Err(refused(VaultError(unconfirmed)));
         }
         let message = messages::explain(loaded.plan.language, &unconfirmed.into());
-        eprint!("{}\n{}", message.what, words.type_yes);
+        tell(&format!("{}\n{}", message.what, words.type_yes));
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer);
         if read.is_err() || answer.trim() != "yes" {
@@ -165,6 +166,7 @@ struct Checkup {
     path: PathBuf,
     sound: bool,
     sealed: bool,
+    beside: Option<String>,
     behind: bool,
     records: usize,
     adoptions: usize,
@@ -176,7 +178,7 @@ struct Checkup {
 
 fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(), Exit> {
     let path = &loaded.plan.vault.path;
-    let Checked { contents, sealed, fingerprints, events } = Vault::check(path, key).map_err(refused)?;
+    let Checked { contents, sealed, fingerprints, events, beside } = Vault::check(path, key).map_err(refused)?;
     let warnings = vault::examine(path).into_iter().map(|finding| {
         let message = messages::explain(loaded.plan.language, &finding.reason);
         format!("{} {}", message.what, message.remedy)
@@ -185,6 +187,7 @@ fn check(loaded: &Loaded, key: Option<&EncryptionKey>, json: bool) -> Result<(),
         path: path.clone(),
         sound: true,
         sealed,
+        beside,
         behind: contents.behind,
         records: contents.records.len(),
         adoptions: contents.adoptions.len(),
@@ -211,8 +214,11 @@ fn text_of(report: &Checkup, plan: &Plan) -> String {
         .replace("{fingerprints}", &report.fingerprints.to_string())
         .replace("{events}", &report.events.to_string());
     let mut out = format!("{}: {}\n{seal}\n{holds}\n", report.path.display(), words.sound);
-    if report.behind {
+    if let Some(holder) = &report.beside {
         // Writing to a String cannot fail, here and below.
+        let _ = writeln!(out, "{}", words.beside.replace("{}", holder));
+    }
+    if report.behind {
         let _ = writeln!(out, "{}", words.behind);
     }
     for name in &report.orphaned {
@@ -231,7 +237,7 @@ fn say(text: &str) -> Result<(), Exit> {
 /// What nobody expected, said to standard error.
 #[expect(clippy::needless_pass_by_value, reason = "it maps an error")]
 pub fn unexpected(error: anyhow::Error) -> Exit {
-    eprintln!("error: {error:#}");
+    tell(&format!("error: {error:#}\n"));
     Exit::Failed
 }
 

@@ -27,6 +27,7 @@ static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
         Place { name: "[vault]", keys: keys::<VaultSection>() },
         Place { name: "[server]", keys: keys::<ServerSection>() },
         Place { name: "[agent]", keys: keys::<AgentSection>() },
+        Place { name: "[defaults]", keys: keys::<DefaultsSection>() },
         Place { name: "[[credential]]", keys: keys::<CredentialSection>() },
         Place { name: "[credential.response]", keys: keys::<ResponseSection>() },
         Place { name: "[credential.assertion]", keys: keys::<AssertionSection>() },

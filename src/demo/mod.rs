@@ -9,7 +9,7 @@ mod gateway;
 mod model_endpoint;
 mod report;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -144,7 +144,8 @@ async fn play(folder: &Path, cycles: u32, screen: Screen) -> Result<DemoReport, 
     played?;
 
     let report = tally.report(families.lock().reuse_count(), describe(exit));
-    println!("\n{report}");
+    // A reader that went away (`demo | head`) is no reason to fail.
+    let _ = writeln!(io::stdout(), "\n{report}");
     match report.broken_promises() {
         broken if broken.is_empty() => Ok(report),
         broken => Err(DemoError::BrokenPromises(broken)),

@@ -29,7 +29,7 @@ pub struct Publication {
     pub expected: Secret,
     /// The key to write. May equal `expected` when only the status is to be set.
     pub key: Secret,
-    /// Whether status 3 becomes 1, and the channel's abilities are switched on.
+    /// Whether status 3 becomes 1, and the channel's abilities are switched on; at status 1 the abilities alone.
     pub reenable: bool,
 }
 

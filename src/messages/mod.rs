@@ -7,6 +7,7 @@
 
 mod en;
 mod notice;
+mod page;
 #[cfg(test)]
 pub(crate) mod samples;
 mod zh_cn;
@@ -14,8 +15,12 @@ mod zh_cn;
 use std::path::Path;
 use std::time::Duration;
 
-pub use notice::{notice, test_notice};
+pub use notice::{happened, notice, test_notice};
+pub use page::PageWords;
 
+use url::Url;
+
+use crate::config::plan::is_loopback;
 use crate::config::report::{self, Report};
 use crate::finding::Severity;
 use crate::reason::{ConfigReason, Language, Reason};
@@ -92,7 +97,7 @@ pub fn problem_lines(language: Language, file: &Path, text: &str, problems: &[Pr
 }
 
 /// Words of the commands and the page. Patterns hold `{}` once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Words {
     /// Severity of a finding.
     pub error: &'static str,
@@ -118,12 +123,18 @@ pub struct Words {
     pub refused: &'static str,
     /// Beneath `status`.
     pub agent_runs: &'static str,
+    /// Beneath `status`: pattern for how long.
+    pub agent_runs_since: &'static str,
     /// Beneath `status`.
     pub agent_is_down: &'static str,
     /// The end of `doctor`.
     pub would_work: &'static str,
-    /// The end of `doctor`.
+    /// The end of `doctor`; field mark.
     pub would_not_work: &'static str,
+    /// What `doctor` says.
+    pub doctor: DoctorWords,
+    /// While `once` works; fields refreshed, all, time.
+    pub once_progress: &'static str,
     /// `retry` while no agent runs.
     pub tried_at_start: &'static str,
     /// `retry` of a credential that is neither halted nor failing.
@@ -136,6 +147,64 @@ pub struct Words {
     pub preset: &'static str,
     /// What `login` and `import` say.
     pub login: LoginWords,
+    /// What the page says.
+    pub page: PageWords,
+}
+
+/// What `doctor` says of what is well; fields in braces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DoctorWords {
+    /// The headings: config, secrets, vault, gateways, token endpoints, this machine, notifiers.
+    pub topics: [&'static str; 7],
+    /// Between two statements.
+    pub comma: &'static str,
+    /// The end, where there are warnings only; field mark.
+    pub would_work_but: &'static str,
+    /// What the config holds; fields credentials, gateways, notifiers.
+    pub config: &'static str,
+    /// A secret is there; field source.
+    pub secret: &'static str,
+    /// A seed is not there, and nobody needs it; field source.
+    pub seed_not_needed: &'static str,
+    /// The vault's owner answers; field holder.
+    pub agent_answers: &'static str,
+    /// No vault yet.
+    pub vault_to_come: &'static str,
+    /// The vault is sealed.
+    pub sealed: &'static str,
+    /// It is not.
+    pub plain: &'static str,
+    /// Pattern for how many records it holds.
+    pub records: &'static str,
+    /// A database; fields path, kind, channels.
+    pub gateway: &'static str,
+    /// A channel; fields name, type.
+    pub channel: &'static str,
+    /// A token endpoint's server; field host.
+    pub endpoint: &'static str,
+    /// The clock is right; field host.
+    pub clock: &'static str,
+    /// There is nothing to compare it with.
+    pub clock_unknown: &'static str,
+    /// Edits of the config are seen.
+    pub inotify: &'static str,
+    /// The keyring answers.
+    pub keyring: &'static str,
+    /// A notifier can be reached.
+    pub notifier: &'static str,
+    /// It took its last message; field ago.
+    pub notifier_took: &'static str,
+    /// It was not looked at: a secret is missing.
+    pub notifier_skipped: &'static str,
+    /// What was not tried.
+    pub notify_test: &'static str,
+}
+
+impl DoctorWords {
+    /// The heading of this number.
+    pub fn topic(&self, number: usize) -> &'static str {
+        self.topics.get(number).copied().unwrap_or_default()
+    }
 }
 
 /// What the `vault` commands say.
@@ -145,10 +214,14 @@ pub struct VaultWords {
     pub sound: &'static str,
     /// It is sealed.
     pub sealed: &'static str,
+    /// It is, at the latest from the next start on: so `check`, which does not open it.
+    pub has_key: &'static str,
     /// It is not, and what that means.
     pub plain: &'static str,
     /// What it holds; fields records, channels, fingerprints, events.
     pub holds: &'static str,
+    /// Pattern for who owns it while it was read.
+    pub beside: &'static str,
     /// It is an older state of itself.
     pub behind: &'static str,
     /// Pattern for the name of a record without a credential.
@@ -176,8 +249,12 @@ pub struct LoginWords {
     pub waiting: &'static str,
     /// What the browser shows at the end.
     pub close_the_page: &'static str,
-    /// The refresh token is in the vault; field credential.
+    /// The refresh token is in the vault, and nobody runs who uses it; field credential.
     pub done: &'static str,
+    /// The refresh token is in the vault, and the agent uses it now; field credential.
+    pub at_work: &'static str,
+    /// Nobody takes the refresh token yet; field time.
+    pub held: &'static str,
     /// The refresh token would go into the vault; fields file, format, credential.
     pub would_import: &'static str,
     /// How to do it.
@@ -268,11 +345,21 @@ fn moment(at: Timestamp) -> String {
     at.local_short(Timestamp::EPOCH)
 }
 
+/// The address of a host, for `curl`: plain http is spoken within this machine only.
+fn address(host: &str) -> String {
+    let plain = format!("http://{host}/");
+    match Url::parse(&plain) {
+        Ok(url) if is_loopback(&url) => plain,
+        _ => format!("https://{host}/"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::reason::TokenReason;
 
     #[test]
     fn every_reason_has_words_and_a_remedy_in_both_languages() {
@@ -309,14 +396,47 @@ mod tests {
     #[test]
     fn only_commands_of_the_contract_are_named() {
         let commands = [
-            "run", "once", "check", "doctor", "status", "channels", "adopt", "release", "retry", "secret", "vault",
-            "login", "import", "notify", "health", "demo", "schema",
+            "run",
+            "once",
+            "check",
+            "doctor",
+            "status",
+            "channels",
+            "adopt",
+            "release",
+            "retry",
+            "secret",
+            "vault",
+            "login",
+            "import",
+            "notify",
+            "health",
+            "demo",
+            "schema",
+            "completions",
+            "man",
         ];
         for reason in samples::reasons() {
             let remedy = explain(Language::English, &reason).remedy;
             for command in remedy.split("`one-api-sidecar ").skip(1) {
                 let command = command.split([' ', '`']).next().unwrap();
                 assert!(commands.contains(&command), "{command}: {remedy}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_remedy_asks_as_the_sidecar_does() {
+        for (host, address) in [
+            ("auth.example", "`curl -v https://auth.example/`"),
+            ("127.0.0.1:9000", "`curl -v http://127.0.0.1:9000/`"),
+            ("[::1]:9000", "`curl -v http://[::1]:9000/`"),
+            ("localhost", "`curl -v http://localhost/`"),
+        ] {
+            let reason = TokenReason::NotSent { host: host.into(), error: "refused".into() }.into();
+            for language in [Language::English, Language::Chinese] {
+                let remedy = explain(language, &reason).remedy;
+                assert!(remedy.contains(address), "{remedy}");
             }
         }
     }

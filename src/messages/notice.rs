@@ -35,6 +35,10 @@ pub(super) struct Phrases {
     pub more: fn(usize) -> String,
     /// Title and body of a test.
     pub test: [&'static str; 2],
+    /// What happened to the subject, after the fact; how long what is over had lasted.
+    pub happened: fn(&str, Topic, Option<&str>) -> String,
+    /// The subject of what happens to none of them.
+    pub sidecar: &'static str,
     /// Before the cause.
     pub cause: &'static str,
     /// Before the remedy.
@@ -109,6 +113,14 @@ pub fn notice(language: Language, events: &[Event], now: Timestamp) -> Notice {
         urgent: events.iter().any(|event| event.topic.needs_human()),
         events: events.iter().map(|event| for_programs(language, event)).collect(),
     }
+}
+
+/// One event in a line, as a log tells it: without its moment, its cause and what to do.
+pub fn happened(language: Language, event: &Event) -> String {
+    let phrases = phrases(language);
+    let subject = name(event, phrases).unwrap_or_else(|| phrases.sidecar.to_owned());
+    let lasted = event.since.map(|since| words(language).length(event.at.since(since)));
+    (phrases.happened)(&subject, event.topic, lasted.as_deref())
 }
 
 /// What `notify test` sends.

@@ -109,6 +109,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         FileUnreadable { path: "auth.json", error: error },
         UnknownFormat { known: names() },
         NothingThere { field: "refresh_token", pointer: "/a/b" },
+        SeenBefore,
+        NotKept,
         OtherClient { wanted: "app", found: "other" },
     ));
     reasons.extend(samples!(VaultReason:
@@ -125,6 +127,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Gone { path: path },
         ReadOnly { path: path },
         OtherOwner { path: path, owner: 1000_u32, us: 0_u32 },
+        Filesystem { path: path, name: "nfs" },
         Fleeting { path: path, filesystem: "overlay" },
         Unconfirmed { path: path },
     ));
@@ -157,6 +160,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         DisabledByHand,
         Flapping,
         DisabledForOtherReason { words: "quota exceeded" },
+        AbilitiesOff,
         MultiKey,
         SelfRefreshing,
         KeyIgnored { kind: 1 },
@@ -180,7 +184,6 @@ pub(crate) fn reasons() -> Vec<Reason> {
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
         RestartNeeded { section: "[vault]" },
-        Running { holder: "run, pid 7" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
         Silent { holder: "process 7 on host" },
@@ -192,6 +195,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Abandoned { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoSuchNotifier { name: "wechta", known: names() },
         NoNotifier,
+        ClockOff { host: "auth.example", seconds: 95_i64 },
     ));
     reasons.extend(without_optional_fields(at, names()));
     reasons

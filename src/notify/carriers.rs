@@ -3,7 +3,7 @@
 //! No error names an address or a value. Called by [`super::sender`].
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -75,6 +75,38 @@ impl Carriers {
         }
     }
 
+    /// Whether what would carry this is there: the server of an address, the mail server (which is greeted and not
+    /// logged in to), the program. Sends nothing of it, and nothing that the notifier's owner would see.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn reach(&self, dispatch: Dispatch) -> Result<(), NotifierReason> {
+        match dispatch {
+            Dispatch::Http(request) => {
+                let root = |(scheme, authority)| format!("{scheme}://{authority}/");
+                // What stands before an @ may be a secret.
+                let host = |authority: &str| authority.rsplit('@').next().unwrap_or_default().to_owned();
+                let uri = request.uri();
+                let root = uri.scheme_str().zip(uri.authority().map(|authority| host(authority.as_str()))).map(root);
+                let head = http::Request::head(root.unwrap_or_default()).body(Vec::new());
+                let head = head.map_err(|error| unreachable(error.to_string()))?;
+                self.request(head).await.map(drop).map_err(unreachable)
+            }
+            Dispatch::Mail(mail) => {
+                let server = self.mail_server(Mail { login: None, ..*mail }).map_err(unreachable)?;
+                match tokio::time::timeout(self.timeout, server.0.test_connection()).await {
+                    Ok(Ok(_)) => Ok(()),
+                    Ok(Err(error)) => Err(unreachable(innermost(error))),
+                    Err(_) => Err(unreachable(LATE.into())),
+                }
+            }
+            Dispatch::Command(command) => {
+                let missing = |error: String| NotifierReason::CommandNotRun { error };
+                find_program(&self.directory, &command.program).map_err(missing)
+            }
+        }
+    }
+
     async fn request(&self, request: http::Request<Vec<u8>>) -> Result<Reply, String> {
         let client = self.http.as_ref().map_err(Clone::clone)?;
         let mut request = reqwest::Request::try_from(request).map_err(cause)?;
@@ -91,7 +123,8 @@ impl Carriers {
         Ok(reply)
     }
 
-    async fn mail(&self, mail: Mail) -> Result<Reply, String> {
+    /// The way to a mail server, and the mail.
+    fn mail_server(&self, mail: Mail) -> Result<(AsyncSmtpTransport<Tokio1Executor>, lettre::Message), String> {
         let tls = match mail.tls {
             Tls::None => client::Tls::None,
             Tls::Implicit => client::Tls::Wrapper(trusted(&mail.host).map_err(innermost)?),
@@ -104,7 +137,12 @@ impl Carriers {
         if let Some((name, password)) = mail.login {
             server = server.credentials(Credentials::new(name, password.expose().to_owned()));
         }
-        match server.build().send(mail.message).await {
+        Ok((server.build(), mail.message))
+    }
+
+    async fn mail(&self, mail: Mail) -> Result<Reply, String> {
+        let (server, message) = self.mail_server(mail)?;
+        match server.send(message).await {
             Ok(taken) => Ok(Reply { status: taken.code().into(), body: taken.message().collect::<String>().into() }),
             Err(error) => match error.status() {
                 Some(code) => Ok(Reply { status: code.into(), body: innermost(error).into() }),
@@ -141,6 +179,19 @@ impl Carriers {
             Ok(reply) => reply.map_err(|error| error.to_string()),
             Err(_) => Err(format!("it was ended after {} s", self.timeout.as_secs_f32())),
         }
+    }
+}
+
+/// Whether a program is there that this user may run; a bare name is looked for in `PATH`.
+fn find_program(directory: &Path, program: &Path) -> Result<(), String> {
+    let may_run = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).map_err(std::io::Error::from);
+    if program.components().count() > 1 {
+        return may_run(&directory.join(program)).map_err(|error| error.to_string());
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    match std::env::split_paths(&path).any(|folder| may_run(&folder.join(program)).is_ok()) {
+        true => Ok(()),
+        false => Err(std::io::Error::from(rustix::io::Errno::NOENT).to_string()),
     }
 }
 

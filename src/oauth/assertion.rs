@@ -32,15 +32,16 @@ pub struct Signed {
 /// Why there is no assertion: nothing was sent. Tells nothing of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AssertionError {
-    /// Neither PEM nor the JSON of a service account.
-    #[error("assertion.key is neither a private key in PEM nor the JSON of a service account")]
+    /// Neither open PEM nor the JSON of a service account.
+    #[error("assertion.key is neither a private key in PEM (without a passphrase) nor the JSON of a service account")]
     Key,
     /// Not of the kind that the algorithm signs with.
     #[error("assertion.key is no RSA key of at least 2048 bits, as algorithm = \"RS256\" needs it")]
     NotRsa,
-    /// Not of the kind that the algorithm signs with, or not in the form that `ring` reads.
+    /// Not of the kind that the algorithm signs with, or without the public half that `ring` compares.
     #[error(
-        "assertion.key is no P-256 key in PKCS#8, as algorithm = \"ES256\" needs it; `openssl pkcs8 -topk8 -nodes` converts"
+        "assertion.key is no P-256 key with its public half, as algorithm = \"ES256\" needs it; \
+         `openssl ec -in KEY -out NEW` adds that half, and refuses other kinds"
     )]
     NotP256,
     /// Nothing says who signs.
@@ -123,13 +124,41 @@ fn signature(algorithm: Algorithm, key: &PrivateKeyDer<'_>, text: &[u8]) -> Resu
             Ok(signature)
         }
         Algorithm::Es256 => {
-            let PrivateKeyDer::Pkcs8(key) = key else { return Err(AssertionError::NotP256) };
-            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.secret_pkcs8_der(), &random)
+            let pkcs8 = match key {
+                PrivateKeyDer::Pkcs8(key) => Zeroizing::new(key.secret_pkcs8_der().to_vec()),
+                PrivateKeyDer::Sec1(key) => pkcs8_of_p256(key.secret_sec1_der()),
+                _ => return Err(AssertionError::NotP256),
+            };
+            let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8, &random)
                 .map_err(|_| AssertionError::NotP256)?;
             let signature = pair.sign(&random, text).map_err(|_| AssertionError::Signing)?;
             Ok(signature.as_ref().to_vec())
         }
     }
+}
+
+/// What `openssl ecparam -genkey` writes (SEC1, RFC 5915), in the envelope that `ring` reads (PKCS#8, RFC 5958 §2). A key
+/// of another curve says so itself, and is refused there.
+fn pkcs8_of_p256(sec1: &[u8]) -> Zeroizing<Vec<u8>> {
+    /// Version 0; the algorithm: id-ecPublicKey, prime256v1.
+    const BEFORE: &[u8] =
+        b"\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
+    let key = der(0x04, &[sec1]);
+    der(0x30, &[BEFORE, &key])
+}
+
+/// One value of ASN.1 in DER, made of these bytes.
+fn der(tag: u8, parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    // No key is longer; what is longer gets a wrong length, and is refused like all that is no key.
+    let length = u16::try_from(parts.iter().map(|part| part.len()).sum::<usize>()).unwrap_or(u16::MAX);
+    let mut value = Zeroizing::new(vec![tag]);
+    match length.to_be_bytes() {
+        [0, low @ 0..0x80] => value.push(low),
+        [0, low] => value.extend([0x81, low]),
+        [high, low] => value.extend([0x82, high, low]),
+    }
+    parts.iter().for_each(|part| value.extend(*part));
+    value
 }
 
 #[cfg(test)]

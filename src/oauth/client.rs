@@ -5,16 +5,17 @@
 
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use reqwest::header::{AGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use url::Url;
 
-use crate::config::plan::{CredentialPlan, Endpoint, Method, host};
+use crate::config::plan::{CredentialPlan, Endpoint, Method, Transport, host};
 use crate::credential::record::Outcome;
 use crate::failpoint::failpoint;
 use crate::oauth::request::{self, TokenRequest};
 use crate::oauth::response::{self, Response};
 use crate::reason::TokenReason;
 use crate::secret::{Secret, Values};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::transport::{Clients, plain};
 
 /// The most that is read of an answer, in bytes.
@@ -89,6 +90,54 @@ pub async fn fetch(
         }
         Err(error) => Err(Failure::Lost(TokenReason::AnswerLost { host, error: plain(error) })),
     }
+}
+
+/// What a server's answer to nothing in particular showed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// When it was asked.
+    pub asked_at: Timestamp,
+    /// When it had answered.
+    pub heard_at: Timestamp,
+    /// Its own time, where it said one.
+    pub date: Option<Timestamp>,
+}
+
+impl Heard {
+    /// By how many seconds our clock is ahead of the server's; negative when it is behind.
+    pub fn clock_offset(&self) -> Option<i64> {
+        let ours = self.asked_at.as_millis().midpoint(self.heard_at.as_millis());
+        Some((ours - self.date?.as_millis()) / 1000)
+    }
+}
+
+/// Asks a server for the head of `root`, by an endpoint's way of connecting. Nothing of a credential is in the request
+/// (a client certificate, where one is configured, proves itself in TLS), and whatever is answered is good.
+///
+/// # Errors
+/// When it cannot be reached.
+pub async fn reach(
+    clients: &Clients,
+    clock: &dyn Clock,
+    transport: &Transport,
+    values: &Values,
+    root: &Url,
+    patience: Duration,
+) -> Result<Heard, TokenReason> {
+    let client = clients.get(transport, values).map_err(|error| TokenReason::NotMade { detail: error.to_string() })?;
+    let asked_at = clock.now();
+    let answer = client.head(root.clone()).timeout(patience).send().await.map_err(|error| {
+        let host = host(root);
+        match certificate_trouble(&error) {
+            Some(error) => TokenReason::Certificate { host, error },
+            None => TokenReason::NotSent { host, error: plain(error) },
+        }
+    })?;
+    let date = header(answer.headers(), DATE).and_then(|date| Timestamp::parse_http_date(&date));
+    // What a cache kept is older than its answer by this much.
+    let age = header(answer.headers(), AGE).and_then(|age| age.parse().ok()).unwrap_or(0);
+    let date = date.map(|date| date + Duration::from_secs(age));
+    Ok(Heard { asked_at, heard_at: clock.now(), date })
 }
 
 async fn send(client: &reqwest::Client, request: TokenRequest, timeout: Duration) -> reqwest::Result<Response> {

@@ -69,6 +69,18 @@ const MISCONFIGURED: &[&str] = &[
     "invalid_target",
 ];
 
+/// Words of the standards (RFC 6749 §5.2, RFC 8628 §3.5) that mean no class of their own: they are nobody's secret,
+/// however short the secrets are that were sent.
+const STANDARD: &[&str] = &[
+    "invalid_request",
+    "access_denied",
+    "authorization_pending",
+    "slow_down",
+    "expired_token",
+    "server_error",
+    "temporarily_unavailable",
+];
+
 /// What an answer comes to. `sent` are the secrets that travelled in the request: a server that echoes one as its
 /// error code is not repeated.
 pub fn outcome(plan: &CredentialPlan, response: &Response, sent: &[&Secret]) -> Outcome {
@@ -208,11 +220,11 @@ fn error_code(error: &Value) -> Option<&str> {
     }
 }
 
-/// An error code that may be shown: short, plain, and nothing that was sent.
+/// An error code that may be shown: a word of the standards, or short, plain, and nothing that was sent.
 fn showable(code: &str, sent: &[&Secret]) -> Option<String> {
     let plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let echoes = sent.iter().any(|secret| secret.expose().contains(code) || code.contains(secret.expose()));
-    (plain && !echoes).then(|| code.to_owned())
+    (STANDARD.contains(&code) || plain && !echoes).then(|| code.to_owned())
 }
 
 /// `Retry-After` (RFC 9110 §10.2.3): seconds or a date.

@@ -16,11 +16,6 @@ pub enum AgentReason {
         /// The section that changed.
         section: String,
     },
-    /// An agent runs already.
-    Running {
-        /// Who, as the lock file says.
-        holder: String,
-    },
     /// A credential name that is not in the config.
     NoSuchCredential {
         /// The name.
@@ -78,4 +73,11 @@ pub enum AgentReason {
     },
     /// The config has no notifier.
     NoNotifier,
+    /// This machine's clock and a token endpoint's differ by more than a minute.
+    ClockOff {
+        /// The endpoint's host.
+        host: String,
+        /// How far ours is ahead; negative when it is behind.
+        seconds: i64,
+    },
 }

@@ -28,6 +28,8 @@ pub enum ChannelReason {
         /// The gateway's words, cut.
         words: String,
     },
+    /// It is enabled, and its abilities are switched off.
+    AbilitiesOff,
     /// A multi-key channel of new-api.
     MultiKey,
     /// A channel that the gateway refreshes by itself (new-api type 57).

@@ -69,7 +69,11 @@ pub enum LoginReason {
         /// The pointer.
         pointer: String,
     },
-    /// The file's refresh token was issued for another client.
+    /// The vault has seen the file's refresh token before: it is at work, or spent.
+    SeenBefore,
+    /// What a login brought could not be stored in time.
+    NotKept,
+    /// The refresh token was issued for another client.
     OtherClient {
         /// The credential's client.
         wanted: String,

@@ -85,6 +85,13 @@ pub enum VaultReason {
         /// Who we are.
         us: u32,
     },
+    /// It lies on a network or shared filesystem, where other machines do not see the lock.
+    Filesystem {
+        /// The file.
+        path: String,
+        /// The filesystem's name: `nfs`, `cifs`, `virtiofs` …
+        name: String,
+    },
     /// It lies on a container's own layer, or in memory.
     Fleeting {
         /// The file.

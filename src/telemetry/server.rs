@@ -10,7 +10,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
 use axum::{Json, Router};
@@ -22,6 +22,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::page;
 use crate::telemetry::status::Status;
 
 /// How long a client may take to say what it wants, counted from before its first byte.
@@ -63,6 +64,7 @@ impl Pulse {
 /// The routes that change nothing.
 pub fn read_only<L: Living>(living: L) -> Router {
     Router::new()
+        .route("/", get(page::<L>))
         .route("/api/status", get(status::<L>))
         .route("/healthz", get(healthz::<L>))
         .route("/readyz", get(readyz::<L>))
@@ -73,6 +75,17 @@ async fn status<L: Living>(State(living): State<L>) -> Response {
     match living.status().await {
         Some(status) => fresh(StatusCode::OK, Json(status)),
         None => fresh(StatusCode::SERVICE_UNAVAILABLE, "ending\n"),
+    }
+}
+
+/// For people. Drawing a thousand credentials takes milliseconds that the agent's loop is not to wait for.
+async fn page<L: Living>(State(living): State<L>) -> Response {
+    let Some(status) = living.status().await else {
+        return fresh(StatusCode::SERVICE_UNAVAILABLE, "ending\n");
+    };
+    match tokio::task::spawn_blocking(move || page::render(&status)).await {
+        Ok(Ok(html)) => (page::HEADERS.clone(), fresh(StatusCode::OK, Html(html))).into_response(),
+        _ => fresh(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be drawn\n"),
     }
 }
 
@@ -182,7 +195,8 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::telemetry::status::{AgentStatus, ConfigStatus};
+    use crate::reason::Language;
+    use crate::telemetry::status::{AgentStatus, ConfigStatus, VaultStatus};
     use crate::time::Timestamp;
 
     /// An agent that always answers the same.
@@ -198,9 +212,17 @@ mod tests {
 
         async fn status(&self) -> Option<Status> {
             let config = ConfigStatus { path: "sidecar.toml".into(), loaded_at: None, problem: None };
-            let agent = AgentStatus { running: self.0?.running, since: None, config };
-            let (version, time) = (Cow::Borrowed("0"), Timestamp::EPOCH);
-            Some(Status { version, time, agent, credentials: Vec::new(), orphans: Vec::new(), notifiers: Vec::new() })
+            let vault = VaultStatus::default();
+            Some(Status {
+                version: Cow::Borrowed("0"),
+                time: Timestamp::EPOCH,
+                language: Language::English,
+                agent: AgentStatus { running: self.0?.running, since: None, config, vault },
+                credentials: Vec::new(),
+                orphans: Vec::new(),
+                notifiers: Vec::new(),
+                events: Vec::new(),
+            })
         }
     }
 
@@ -222,15 +244,15 @@ mod tests {
     #[tokio::test]
     async fn the_routes_tell_a_living_agent_from_a_troubled_and_a_dead_one() {
         let cases = [
-            (Some(WELL), ["200", "200", "200"]),
-            (Some(Pulse { gateways: false, ..WELL }), ["200", "503", "200"]),
-            (Some(Pulse { config: false, ..WELL }), ["200", "503", "200"]),
-            (Some(Pulse { running: false, ..WELL }), ["503", "503", "200"]),
-            (None, ["503", "503", "503"]),
+            (Some(WELL), ["200", "200", "200", "200"]),
+            (Some(Pulse { gateways: false, ..WELL }), ["200", "503", "200", "200"]),
+            (Some(Pulse { config: false, ..WELL }), ["200", "503", "200", "200"]),
+            (Some(Pulse { running: false, ..WELL }), ["503", "503", "200", "200"]),
+            (None, ["503", "503", "503", "503"]),
         ];
         for (pulse, expected) in cases {
             let (_serving, address) = serve(pulse).await;
-            for (path, status) in ["/healthz", "/readyz", "/api/status"].into_iter().zip(expected) {
+            for (path, status) in ["/healthz", "/readyz", "/api/status", "/"].into_iter().zip(expected) {
                 let answer = say(address, &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")).await;
                 assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{pulse:?} {path}: {answer}");
             }
@@ -247,6 +269,9 @@ mod tests {
             ("GET /healthz HTTP/1.1\r\nhost: evil.example.com:9170\r\n\r\n", "421"),
             ("GET http://evil.example.com/healthz HTTP/1.1\r\nhost: localhost\r\n\r\n", "421"),
             ("POST /api/status HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "405"),
+            ("HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n", "200"),
+            ("POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "405"),
+            ("GET /page HTTP/1.1\r\nhost: localhost\r\n\r\n", "404"),
             ("POST /once HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n", "404"),
             ("nonsense\r\n\r\n", "400"),
         ];

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::agent::deliver::{Room, Standing, Target};
 use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, Plan};
-use crate::credential::event::ChannelName;
+use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
-use crate::messages::{self, About};
+use crate::messages::{self, About, Message, Words};
 use crate::notify::policy::Policy;
-use crate::reason::{Language, Reason};
+use crate::reason::{Language, Reason, VaultReason};
 use crate::time::Timestamp;
 
 /// How everything stands.
@@ -26,6 +26,9 @@ pub struct Status {
     /// When this was true.
     #[serde(with = "rfc3339")]
     pub time: Timestamp,
+    /// The language of the sentences in it.
+    #[serde(default)]
+    pub language: Language,
     /// The agent.
     pub agent: AgentStatus,
     /// The credentials, in the order of the config.
@@ -36,6 +39,9 @@ pub struct Status {
     /// The notifiers, in the order of the config.
     #[serde(default)]
     pub notifiers: Vec<NotifierStatus>,
+    /// What happened lately, the newest first.
+    #[serde(default)]
+    pub events: Vec<EventStatus>,
 }
 
 /// One notifier.
@@ -45,16 +51,72 @@ pub struct NotifierStatus {
     pub name: String,
     /// Why it did not take its last message, with a remedy.
     pub problem: Option<String>,
+    /// The part of `problem` that says what to do.
+    #[serde(default)]
+    pub remedy: Option<String>,
+    /// Messages that it took.
+    #[serde(default)]
+    pub taken: u64,
+    /// Messages that it did not take.
+    #[serde(default)]
+    pub refused: u64,
+    /// When it last took one, or did not.
+    #[serde(default, with = "rfc3339_or_null")]
+    pub at: Option<Timestamp>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventStatus {
+    /// When.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    /// What.
+    pub topic: Topic,
+    /// To which credential.
+    pub credential: Option<String>,
+    /// To which channel: its id, after the gateway's name and a slash where there are several.
+    pub channel: Option<String>,
+    /// To which notifier.
+    pub notifier: Option<String>,
+    /// The same in words.
+    pub text: String,
+    /// Why, in a sentence.
+    pub cause: Option<String>,
+}
+
+/// What happened, in words.
+pub fn events<'e>(language: Language, recent: impl Iterator<Item = &'e Event>) -> Vec<EventStatus> {
+    let one = |event: &Event| EventStatus {
+        at: event.at,
+        topic: event.topic,
+        credential: event.credential.clone(),
+        channel: event.channel.as_ref().map(ChannelName::address),
+        notifier: event.notifier.clone(),
+        text: messages::happened(language, event),
+        cause: event.reason.as_ref().map(|reason| messages::explain(language, reason).what),
+    };
+    recent.map(one).collect()
+}
+
+/// A problem as one sentence after the other.
+fn in_one(message: &Message) -> String {
+    format!("{} {}", message.what, message.remedy)
 }
 
 /// How each notifier stands.
 pub fn notifiers(plan: &Plan, policy: &Policy) -> Vec<NotifierStatus> {
     let one = |name: &str| {
-        let problem = policy.notifier(name).and_then(|standing| standing.problem.as_ref()).map(|reason| {
-            let message = messages::explain(plan.language, reason);
-            format!("{} {}", message.what, message.remedy)
-        });
-        NotifierStatus { name: name.to_owned(), problem }
+        let standing = policy.notifier(name).cloned().unwrap_or_default();
+        let problem = standing.problem.as_ref().map(|reason| messages::explain(plan.language, reason));
+        NotifierStatus {
+            name: name.to_owned(),
+            problem: problem.as_ref().map(in_one),
+            remedy: problem.map(|problem| problem.remedy),
+            taken: standing.taken,
+            refused: standing.refused,
+            at: standing.at,
+        }
     };
     plan.notifiers.iter().map(|notifier| one(&notifier.name)).collect()
 }
@@ -80,6 +142,26 @@ pub struct AgentStatus {
     pub since: Option<Timestamp>,
     /// Its config file.
     pub config: ConfigStatus,
+    /// Its vault.
+    #[serde(default)]
+    pub vault: VaultStatus,
+}
+
+/// The vault.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VaultStatus {
+    /// Why it did not take what it was last given, with a remedy.
+    pub problem: Option<String>,
+    /// The part of `problem` that says what to do.
+    pub remedy: Option<String>,
+}
+
+impl VaultStatus {
+    /// In words.
+    pub fn new(language: Language, trouble: Option<&VaultReason>) -> Self {
+        let problem = trouble.map(|reason| messages::explain(language, &reason.clone().into()));
+        Self { problem: problem.as_ref().map(in_one), remedy: problem.map(|problem| problem.remedy) }
+    }
 }
 
 /// The config file.
@@ -103,9 +185,15 @@ pub struct CredentialStatus {
     pub state: CredentialState,
     /// Why it is halted.
     pub reason: Option<HaltKind>,
+    /// When the access token came.
+    #[serde(default, with = "rfc3339_or_null")]
+    pub issued_at: Option<Timestamp>,
     /// When the access token dies.
     #[serde(with = "rfc3339_or_null")]
     pub expires_at: Option<Timestamp>,
+    /// By when a new one must be in the gateway, which may go on using this one for its cache lag.
+    #[serde(default, with = "rfc3339_or_null")]
+    pub deadline_at: Option<Timestamp>,
     /// When the next request is due.
     #[serde(with = "rfc3339_or_null")]
     pub refresh_at: Option<Timestamp>,
@@ -114,8 +202,14 @@ pub struct CredentialStatus {
     pub refreshed_at: Option<Timestamp>,
     /// Failures in a row.
     pub failures: u32,
+    /// Since when it is halted or failing.
+    #[serde(default, with = "rfc3339_or_null")]
+    pub troubled_since: Option<Timestamp>,
     /// The last failure and its remedy.
     pub last_error: Option<String>,
+    /// The part of `last_error` that says what to do.
+    #[serde(default)]
+    pub remedy: Option<String>,
     /// Its channels.
     pub channels: Vec<ChannelStatus>,
 }
@@ -138,6 +232,9 @@ pub struct ChannelStatus {
     pub delivered_at: Option<Timestamp>,
     /// What is the matter, with a remedy.
     pub problem: Option<String>,
+    /// The part of `problem` that says what to do.
+    #[serde(default)]
+    pub remedy: Option<String>,
 }
 
 /// How a credential stands, in the order of what needs attention.
@@ -177,8 +274,7 @@ pub struct Known<'a> {
 /// Puts together how a credential stands.
 pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> CredentialStatus {
     let say_of = |reason: &Reason, channel: &str| {
-        let message = messages::explain_about(language, reason, About { credential: known.name, channel });
-        format!("{} {}", message.what, message.remedy)
+        messages::explain_about(language, reason, About { credential: known.name, channel })
     };
     let say = |reason: &Reason| say_of(reason, About::default().channel);
     let record = known.record;
@@ -190,30 +286,40 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
         TokenDecision::Refresh(_) => Some(now),
         TokenDecision::Halt(..) => None,
     });
+    let grant = record.and_then(|record| record.access.as_ref());
+    let last_error = state.and_then(|state| state.last_error.as_ref()).map(say);
     CredentialStatus {
         name: known.name.to_owned(),
         state: credential_state(known.plan, record, now),
         reason: halt.map(|halt| halt.kind),
-        expires_at: record.and_then(|record| record.access.as_ref()).map(|grant| grant.expires_at),
+        issued_at: grant.map(|grant| grant.issued_at),
+        expires_at: grant.map(|grant| grant.expires_at),
+        deadline_at: grant.map(|grant| (grant.expires_at - known.lag).max(grant.issued_at)),
         refresh_at,
         refreshed_at: state.and_then(|state| state.refreshed_at),
         failures: state.map_or(0, |state| state.failures),
-        last_error: state.and_then(|state| state.last_error.as_ref()).map(say),
+        troubled_since: halt.map(|halt| halt.at).or_else(|| state.and_then(|state| state.failing_since)),
+        last_error: last_error.as_ref().map(in_one),
+        remedy: last_error.map(|error| error.remedy),
         channels: known
             .channels
             .iter()
-            .map(|(gateway, standing, trouble)| ChannelStatus {
-                gateway: (*gateway).to_owned(),
-                id: standing.id,
-                name: standing.name.clone(),
-                state: standing.state,
-                status: standing.status,
-                delivered_at: standing.delivered_at,
-                problem: standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
+            .map(|(gateway, standing, trouble)| {
+                let problem = standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
                     let gateway = (*gateway).to_owned();
                     let channel = ChannelName { gateway, id: standing.id, name: standing.name.clone() };
                     say_of(&reason, &channel.address())
-                }),
+                });
+                ChannelStatus {
+                    gateway: (*gateway).to_owned(),
+                    id: standing.id,
+                    name: standing.name.clone(),
+                    state: standing.state,
+                    status: standing.status,
+                    delivered_at: standing.delivered_at,
+                    problem: problem.as_ref().map(in_one),
+                    remedy: problem.map(|problem| problem.remedy),
+                }
             })
             .collect(),
     }
@@ -279,6 +385,22 @@ pub fn credential_state(plan: Option<&CredentialPlan>, record: Option<&Record>, 
     }
 }
 
+/// The word that people read for a channel's state.
+pub fn channel_word(words: &Words, state: ChannelState) -> &'static str {
+    let words = &words.channel;
+    match state {
+        ChannelState::Delivered => words.delivered,
+        ChannelState::Pending => words.pending,
+        ChannelState::Foreign => words.foreign,
+        ChannelState::Missing => words.missing,
+        ChannelState::DisabledByHand => words.disabled_by_hand,
+        ChannelState::Flapping => words.flapping,
+        ChannelState::Released => words.released,
+        ChannelState::Unsupported => words.unsupported,
+        ChannelState::Conflict => words.conflict,
+    }
+}
+
 impl Status {
     /// Whether only a human can help one of the credentials.
     pub fn needs_a_human(&self) -> bool {
@@ -294,6 +416,24 @@ impl Status {
 }
 
 impl CredentialState {
+    /// All of them, in the order of what needs attention.
+    pub const ALL: [Self; 7] =
+        [Self::Halted, Self::Expired, Self::Uncertain, Self::Failing, Self::Waiting, Self::Active, Self::Disabled];
+
+    /// The word that people read.
+    pub fn word(self, words: &Words) -> &'static str {
+        let words = &words.credential;
+        match self {
+            Self::Halted => words.halted,
+            Self::Expired => words.expired,
+            Self::Uncertain => words.uncertain,
+            Self::Failing => words.failing,
+            Self::Waiting => words.waiting,
+            Self::Active => words.active,
+            Self::Disabled => words.disabled,
+        }
+    }
+
     /// The name as `status --json` shows it.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::reason::VaultReason;
-use crate::vault::VaultError;
+use crate::vault::{VaultError, place};
 
 /// The lock, held until dropped.
 #[derive(Debug)]
@@ -26,8 +26,10 @@ impl Lock {
     /// mounted must not get a vault of its own.
     ///
     /// # Errors
-    /// When somebody holds it, named as its file names them, or when the directory cannot be used.
+    /// When somebody holds it, named as its file names them, when the directory cannot be used, or when it lies where
+    /// other machines do not see the lock.
     pub fn take(vault: &Path) -> Result<Self, VaultError> {
+        place::refuse_remote(vault)?;
         let directory = vault.parent().unwrap_or(Path::new("/"));
         let unusable = |error: std::io::Error| {
             VaultError(VaultReason::Directory { path: directory.display().to_string(), error: error.to_string() })

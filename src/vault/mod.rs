@@ -29,7 +29,7 @@ use crate::secret::Secret;
 use crate::time::Timestamp;
 
 use lock::Lock;
-pub use place::{examine, stands};
+pub use place::{could_begin, examine, has_room, stands};
 use seal::EncryptionKey;
 use store::Store;
 pub use thread::VaultHandle;
@@ -48,6 +48,8 @@ pub struct Contents {
     pub adoptions: Vec<Adoption>,
     /// What the notifiers have been told, by notifier policy; opaque JSON.
     pub notices: Option<String>,
+    /// What happened lately, the oldest first.
+    pub events: Vec<Event>,
     /// The vault is an older state of itself: its refresh tokens may be spent. Until [`Change::CaughtUp`].
     pub behind: bool,
 }
@@ -127,6 +129,8 @@ pub struct Checked {
     pub fingerprints: i64,
     /// How many events it holds.
     pub events: i64,
+    /// Who owns it meanwhile, as the lock file says.
+    pub beside: Option<String>,
 }
 
 /// An open vault: the handle to its thread, and the lock that makes it ours.
@@ -167,15 +171,19 @@ impl Vault {
         Ok((thread::spawn(store), contents))
     }
 
-    /// Looks at a vault without changing anything: is it sound, and what does it hold?
+    /// Looks at a vault without changing anything: is it sound, and what does it hold? Beside its owner, where it has
+    /// one.
     ///
     /// # Errors
     /// As [`Vault::open`], or when there is none.
     pub fn check(path: &Path, key: Option<&EncryptionKey>) -> Result<Checked, VaultError> {
-        let _lock = Lock::take_of(path)?;
-        let store = Store::look(path, key)?;
+        let (store, beside, _lock) = match Lock::take_of(path) {
+            Ok(lock) => (Store::look(path, key)?, None, Some(lock)),
+            Err(VaultError(VaultReason::Owned { holder })) => (Store::look_beside(path, key)?, Some(holder), None),
+            Err(error) => return Err(error),
+        };
         let (fingerprints, events) = store.counts()?;
-        Ok(Checked { contents: store.contents()?, sealed: store.is_sealed(), fingerprints, events })
+        Ok(Checked { contents: store.contents()?, sealed: store.is_sealed(), fingerprints, events, beside })
     }
 
     /// Seals everything in a vault with another key, in one transaction.

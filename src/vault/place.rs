@@ -7,9 +7,10 @@ use std::path::Path;
 use rustix::fs::Access;
 
 use crate::finding::Finding;
+use crate::mounts;
 use crate::reason::VaultReason;
 use crate::vault::failure::{Failure, system};
-use crate::vault::{VaultError, commits};
+use crate::vault::{VaultError, commits, reserve};
 
 /// Whether a vault stands there that may be opened.
 ///
@@ -78,11 +79,65 @@ pub(super) fn open_to_others(path: &Path) -> Option<VaultReason> {
         .then(|| VaultReason::ReadableByOthers { path: path.display().to_string(), mode: format!("{mode:o}") })
 }
 
+/// Refuses a filesystem on which another machine may write without seeing our locks: two owners would spend one
+/// refresh token, and the log of SQLite (WAL) is not for such either.
+///
+/// # Errors
+/// With the filesystem's name.
+pub(super) fn refuse_remote(path: &Path) -> Result<(), VaultError> {
+    remote(path).map_or(Ok(()), |reason| Err(VaultError(reason)))
+}
+
+fn remote(path: &Path) -> Option<VaultReason> {
+    // The directory may not be there yet. Without /proc nothing can be said, and nothing is refused.
+    let there = path.ancestors().find_map(|path| path.canonicalize().ok())?;
+    let table = mounts::table()?;
+    remote_of(&table, &there).map(|name| VaultReason::Filesystem { path: path.display().to_string(), name })
+}
+
+fn remote_of(table: &str, place: &Path) -> Option<String> {
+    let (_, filesystem) = mounts::find(table, place)?;
+    mounts::is_remote(filesystem).then(|| filesystem.to_owned())
+}
+
 /// What there is to say about a vault's place, without opening it.
 pub fn examine(path: &Path) -> Vec<Finding> {
+    if let Some(reason) = remote(path) {
+        return vec![Finding::error("vault", reason)];
+    }
     let directory = path.parent().unwrap_or(Path::new("/"));
     let open = [path, directory].into_iter().filter_map(open_to_others);
     open.chain(fleeting(path)).map(|reason| Finding::warning("vault", reason)).collect()
+}
+
+/// Whether a vault could be made here: the directory is there or can be made, and there is room for `in_flight` answers.
+///
+/// # Errors
+/// What is in the way.
+pub fn could_begin(path: &Path, in_flight: usize) -> Result<(), VaultError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    // The first start makes the directory, but not the one above it.
+    let there = if directory.exists() { directory } else { directory.parent().unwrap_or(Path::new("/")) };
+    rustix::fs::access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        let error = std::io::Error::from(error).to_string();
+        VaultError(VaultReason::Directory { path: directory.display().to_string(), error })
+    })?;
+    has_room(path, in_flight)
+}
+
+/// Whether there is room for the vault's reserve, or it is held already. A guess: what counts is that the agent takes
+/// it before it sends anything.
+///
+/// # Errors
+/// When there is none.
+pub fn has_room(path: &Path, in_flight: usize) -> Result<(), VaultError> {
+    let there = path.ancestors().skip(1).find(|path| path.exists()).unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(there) {
+        Ok(space) if space.f_bavail.saturating_mul(space.f_frsize) < reserve::missing(path, in_flight) => {
+            Err(VaultError(VaultReason::Full { path: path.display().to_string() }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A place that is gone with its container, or with the machine's next start.
@@ -109,4 +164,26 @@ pub(super) fn immutable_uri(path: &Path) -> String {
         }
     }
     uri + "?immutable=1"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_30_a_vault_on_another_machines_disk_is_known() {
+        let table = "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n\
+                     30 22 0:26 / /mnt/share rw - nfs4 host:/export rw\n\
+                     31 22 0:27 / /data rw - fuse.grpcfuse grpcfuse rw\n\
+                     32 31 8:1 / /data/local rw - ext4 /dev/sda1 rw\n";
+        for (place, expected) in [
+            ("/var/lib/sidecar", None),
+            ("/mnt/share/one-api-sidecar", Some("nfs4")),
+            ("/data/one-api-sidecar", Some("fuse.grpcfuse")),
+            ("/data/local/one-api-sidecar", None),
+        ] {
+            assert_eq!(remote_of(table, Path::new(place)).as_deref(), expected, "{place}");
+        }
+        assert_eq!(refuse_remote(Path::new("/proc/self/not-there/vault.db")), Ok(()));
+    }
 }

@@ -79,6 +79,12 @@ impl Reserve {
     }
 }
 
+/// How much space the reserve beside a vault still has to take.
+pub(super) fn missing(vault: &Path, in_flight: usize) -> u64 {
+    let held = std::fs::metadata(vault.with_extension("reserve")).map_or(0, |file| file.len());
+    size(in_flight).saturating_sub(held)
+}
+
 fn size(in_flight: usize) -> u64 {
     LEAST.max(EACH.saturating_mul(u64::try_from(in_flight).unwrap_or(u64::MAX)))
 }

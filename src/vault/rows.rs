@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::channel::ownership::Adoption;
+use crate::credential::event::Event;
 use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -186,6 +187,18 @@ pub(super) fn adoptions(connection: &Connection, seal: &Seal) -> Result<Vec<Adop
         });
     }
     Ok(adoptions)
+}
+
+/// The events that are kept, the oldest first. They are for people only: one that another version wrote in another
+/// form is left out.
+pub(super) fn events(connection: &Connection) -> Result<Vec<Event>, Failure> {
+    let mut statement = connection.prepare("SELECT body FROM event ORDER BY id")?;
+    let mut rows = statement.query([])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        events.extend(read_json::<Event>(&row.get::<_, String>(0)?).ok());
+    }
+    Ok(events)
 }
 
 fn take(seal: &Seal, place: &str, stored: Option<Vec<u8>>) -> Result<Option<Secret>, Failure> {

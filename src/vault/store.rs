@@ -13,7 +13,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
 
-use crate::credential::event::Event;
 use crate::credential::record::RecordId;
 use crate::failpoint::{self, failpoint};
 use crate::reason::VaultReason;
@@ -175,6 +174,19 @@ impl Store {
         seen.ok_or_else(|| VaultError(VaultReason::Missing { path: path.display().to_string() }))
     }
 
+    /// [`Store::look`] beside the owner: by SQLite's own locks, which keep nobody waiting.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn look_beside(path: &Path, key: Option<&EncryptionKey>) -> Result<Self, VaultError> {
+        let store = Self::open_read_only(path, key)?;
+        let sound: Result<String, _> = store.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+        match sound.map_err(|error| diagnose(path, &error))? {
+            sound if sound == "ok" => Ok(store),
+            error => Err(VaultError(VaultReason::Damaged { path: path.display().to_string(), error })),
+        }
+    }
+
     fn looked_at(path: &Path, key: Option<&EncryptionKey>) -> Result<Option<Self>, Failure> {
         let connection = if place::has_log(path) {
             // What the log holds is indexed in memory, and closing does not move it into the file.
@@ -225,6 +237,7 @@ impl Store {
             records: rows::records(&self.connection, &self.seal)?,
             adoptions: rows::adoptions(&self.connection, &self.seal)?,
             notices: self.connection.query_row(notices, [], |row| row.get(0)).optional()?,
+            events: rows::events(&self.connection)?,
             behind: self.is_behind(),
         })
     }
@@ -237,23 +250,6 @@ impl Store {
         let counts = "SELECT (SELECT count(*) FROM fingerprint), (SELECT count(*) FROM event)";
         let read = self.connection.query_row(counts, [], |row| Ok((row.get(0)?, row.get(1)?)));
         read.map_err(|error| diagnose(&self.path, &error))
-    }
-
-    /// The last events, newest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn events(&self, most: i64) -> Result<Vec<Event>, VaultError> {
-        let read = || -> Result<Vec<Event>, Failure> {
-            let mut statement = self.connection.prepare("SELECT body FROM event ORDER BY id DESC LIMIT ?1")?;
-            let mut rows = statement.query([most])?;
-            let mut events = Vec::new();
-            while let Some(row) = rows.next()? {
-                events.push(rows::read_json(&row.get::<_, String>(0)?)?);
-            }
-            Ok(events)
-        };
-        read().map_err(|failure| failure.named(&self.path))
     }
 
     /// The records for which this was seen.

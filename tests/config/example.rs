@@ -47,6 +47,14 @@ fn the_defaults_in_the_example_are_the_defaults() {
     assert_eq!(credential, *built_in.credentials[0]);
 }
 
+/// Editors find it beside the example, by the example's first line; whoever has no clone makes it with `schema`.
+#[test]
+fn the_schema_in_the_repository_is_up_to_date() {
+    let file: Value = serde_json::from_str(include_str!("../../sidecar.schema.json")).unwrap();
+    assert!(file == schema(), "cargo run -- schema > sidecar.schema.json");
+    assert!(EXAMPLE.starts_with("#:schema ./sidecar.schema.json\n"));
+}
+
 /// Fields that this version refuses: the example has them in words only.
 const TO_COME: [&str; 2] = ["api", "url"];
 

@@ -60,7 +60,11 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
             "gateway.language",
             misplaced("language", "above the first [table]"),
         ),
-        (format!("refresh_before = \"1m\"\n{SMALL}"), "refresh_before", misplaced("refresh_before", "[[credential]]")),
+        (
+            format!("refresh_before = \"1m\"\n{SMALL}"),
+            "refresh_before",
+            misplaced("refresh_before", "[defaults], [[credential]]"),
+        ),
         (with("listen = \"127.0.0.1:1\""), "credential \"a\".listen", misplaced("listen", "[server]")),
         (with("audience = \"x\""), "credential \"a\".audience", misplaced("audience", "[credential.params]")),
         (with("expires_in = \"/x\""), "credential \"a\".expires_in", misplaced("expires_in", "[credential.response]")),

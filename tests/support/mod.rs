@@ -2,6 +2,7 @@
 //! real binary as a process. Every test binary compiles it and uses a part.
 #![allow(dead_code)]
 
+pub mod canned;
 pub mod database;
 pub mod endpoint;
 pub mod gateway;
@@ -9,6 +10,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod scene;
+pub mod terminal;
 pub mod tls;
 
 use std::time::{Duration, Instant};

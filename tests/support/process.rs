@@ -81,7 +81,8 @@ impl Bench {
         self.wrapper = wrapper.map(str::to_owned).to_vec();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// A command that is ready to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut words = self.wrapper.iter().map(String::as_str).chain([PROGRAM]);
         let mut command = Command::new(words.next().expect("the program itself is always there"));
         command.args(words).args(arguments).env_clear().envs(&self.env).env("ONE_API_SIDECAR_CONFIG", &self.config);

@@ -20,8 +20,8 @@ use crate::secret::TextOrSecret;
 use crate::shape::{At, Span, nearest};
 
 /// The parameters of RFC 6749 that have fields of their own and may be renamed.
-const STANDARD_PARAMETERS: [&str; 6] =
-    ["grant_type", "client_id", "client_secret", "refresh_token", "scope", "assertion"];
+const STANDARD_PARAMETERS: [&str; 7] =
+    ["grant_type", "client_id", "client_secret", "refresh_token", "scope", "assertion", "device_code"];
 
 /// Headers whose value is a secret: never bare text.
 const SECRET_HEADERS: [&str; 5] = ["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key"];

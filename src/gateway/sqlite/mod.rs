@@ -154,7 +154,9 @@ impl Gateway for SqliteGateway {
 
     fn examine(&mut self) -> Vec<Finding> {
         let about = format!("gateway {:?}", &*self.plan.name);
-        let Err(reason) = self.try_write() else { return Vec::new() };
+        let Err(reason) = self.try_write().and_then(|()| mount::has_room(&self.plan.database)) else {
+            return Vec::new();
+        };
         // Where permissions are at fault, all of them: mending one only shows the next.
         let mut reasons = match reason {
             GatewayReason::ReadOnlyFile { .. } | GatewayReason::ReadOnlyDirectory { .. } => {

@@ -56,36 +56,22 @@ fn judge(table: &str, path: &Path, allowed: &[String]) -> Result<(), GatewayReas
     if mount_point == path {
         return Err(GatewayReason::SharedInode { path: path.display().to_string() });
     }
-    if is_remote(filesystem) && !allowed.iter().any(|name| name == filesystem) {
+    if mounts::is_remote(filesystem) && !allowed.iter().any(|name| name == filesystem) {
         return Err(GatewayReason::Filesystem { name: filesystem.to_owned() });
     }
     Ok(())
 }
 
-/// Filesystems on which another machine, or a host outside this kernel, may write without seeing our locks.
-fn is_remote(filesystem: &str) -> bool {
-    const REMOTE: [&str; 19] = [
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "9p",
-        "virtiofs",
-        "ceph",
-        "afs",
-        "lustre",
-        "gpfs",
-        "ocfs2",
-        "gfs2",
-        "beegfs",
-        "orangefs",
-        "vboxsf",
-        "vmhgfs",
-        "prl_fs",
-        "fakeowner",
-    ];
-    REMOTE.contains(&filesystem) || filesystem.starts_with("fuse")
+/// Whether a key could be written: a journal of a few pages fits on the disk. A guess, for whoever asks beforehand.
+pub(super) fn has_room(database: &Path) -> Result<(), GatewayReason> {
+    const JOURNAL: u64 = 64 * 1024;
+    let directory = database.parent().unwrap_or(Path::new("/"));
+    match rustix::fs::statvfs(directory) {
+        Ok(space) if space.f_bavail.saturating_mul(space.f_frsize) < JOURNAL => {
+            Err(GatewayReason::Full { path: database.display().to_string() })
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -120,19 +120,23 @@ impl<'a> Statements<'a> {
         let views = self.look(batch)?;
         let mut answers = Vec::with_capacity(batch.len());
         for publication in batch {
-            let refused = match views.get(&publication.id) {
-                Some(view) => belongs_to_the_gateway(kind, view.kind, view.multi_key),
-                None => Some(ChannelReason::Conflict),
+            let Some(view) = views.get(&publication.id) else {
+                answers.push(Err(ChannelReason::Conflict));
+                continue;
             };
-            answers.push(match refused {
+            answers.push(match belongs_to_the_gateway(kind, view.kind, view.multi_key) {
                 Some(reason) => Err(reason),
-                None => self.apply_one(publication)?,
+                None => self.apply_one(publication, view)?,
             });
         }
         Ok(answers)
     }
 
-    fn apply_one(&mut self, publication: &Publication) -> rusqlite::Result<Result<bool, ChannelReason>> {
+    fn apply_one(
+        &mut self,
+        publication: &Publication,
+        view: &ChannelView,
+    ) -> rusqlite::Result<Result<bool, ChannelReason>> {
         let id = publication.id;
         let changed = self.set_key.execute(named_params! {
             ":key": publication.key.expose(),
@@ -144,7 +148,8 @@ impl<'a> Statements<'a> {
             return Ok(Err(ChannelReason::Conflict));
         }
         let reenabled = publication.reenable && self.enable.execute(named_params! { ":id": id })? == 1;
-        if reenabled {
+        let half_disabled = publication.reenable && view.status == Status::Enabled && view.abilities_off;
+        if reenabled || half_disabled {
             self.enable_abilities.execute(named_params! { ":id": id })?;
         }
         Ok(Ok(reenabled))

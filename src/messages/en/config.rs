@@ -153,5 +153,5 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
 
 /// `belongs` is a table's name, or words that need none.
 fn place(belongs: &str) -> String {
-    if belongs.starts_with('[') { format!("into `{belongs}`") } else { belongs.to_owned() }
+    if belongs.starts_with('[') { format!("into `{}`", belongs.replace(", ", "` or `")) } else { belongs.to_owned() }
 }

@@ -137,6 +137,12 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("The gateway disabled the channel for another reason than its key: {words}."),
             "Clear that up at the provider, then enable the channel in the gateway.",
         ),
+        ChannelReason::AbilitiesOff => Message::new(
+            "The channel is enabled but its abilities are switched off: without its memory cache the gateway sends it \
+             no requests.",
+            "Disable the channel in the gateway and enable it again. The next key that is written does it too, unless \
+             `reenable = \"never\"` forbids that.",
+        ),
         ChannelReason::MultiKey => Message::new(
             "This is a multi-key channel, which cannot be fed with one key.",
             "Make an ordinary channel with a single key in New API and name that one in `channels`.",

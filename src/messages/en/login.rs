@@ -61,6 +61,16 @@ pub(super) fn explain(reason: &LoginReason, name: &str) -> Message {
             format!("At `{pointer}`, where `{field}` was to be, the file has no line of text."),
             "Give a JSON pointer: it begins with `/` and names one key after the other.",
         ),
+        LoginReason::SeenBefore => Message::new(
+            "The vault has seen this refresh token before: it is at work, or spent; nothing was changed.",
+            format!(
+                "`one-api-sidecar status` says how `{name}` stands. To get a new one: `one-api-sidecar login {name}`."
+            ),
+        ),
+        LoginReason::NotKept => Message::new(
+            "The refresh token of this login could not be stored in time and is lost.",
+            format!("Mend what was said above first, then try again with `one-api-sidecar login {name}`."),
+        ),
         LoginReason::OtherClient { wanted, found } => Message::new(
             format!("The refresh token was issued for the client `{found}`, and the credential says `{wanted}`."),
             "A refresh token works for its own client only: correct `client_id`, or choose the credential with `--name`.",

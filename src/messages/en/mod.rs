@@ -1,15 +1,19 @@
 //! English.
 
 mod config;
+mod doctor;
 mod gateway;
 mod login;
 pub(super) mod notice;
+mod page;
 mod secret;
 mod token;
 mod vault;
 
+use std::time::Duration;
+
 use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
-use crate::reason::{AgentReason, NotifierReason, Reason};
+use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
 pub(super) const WORDS: Words = Words {
@@ -50,18 +54,23 @@ pub(super) const WORDS: Words = Words {
     taken: "taken",
     refused: "not taken",
     agent_runs: "The agent runs.",
+    agent_runs_since: "The agent runs, for {}.",
     agent_is_down: "The agent does not run: start it with `one-api-sidecar run`.",
+    once_progress: "{refreshed} of {all} refreshed, {time} …",
     tried_at_start: "It is tried when the agent starts: `one-api-sidecar run`, or `one-api-sidecar once`.",
     nothing_to_retry: "Nothing is the matter with it: it is neither halted nor failing.",
     would_work: "It would work.",
-    would_not_work: "It would not work yet.",
+    would_not_work: "It would not work yet: see the lines marked {mark}.",
+    doctor: doctor::WORDS,
     plan: "{host} → channel {channels}; refreshed {lead} before the key expires ({lag} for the gateway's cache + {retries} for retries), or at half of its life",
     vault: VaultWords {
         sound: "sound",
         sealed: "It is sealed: without its key nobody can read the tokens in it, not in a backup either.",
+        has_key: "`encryption_key` seals it, at the latest when the agent starts: without that key nobody can read the tokens in it, not in a backup either.",
         plain: "It is not sealed: whoever can read the file, or a backup of it, has the tokens. \
                 `encryption_key` in `[vault]` seals it.",
         holds: "It holds {records} records, {channels} adopted channels, {fingerprints} fingerprints, {events} events.",
+        beside: "It was read beside its owner, {}, which goes on with it.",
         behind: "It is an older state of itself (restored from a backup?): refresh tokens in it may be spent.",
         orphaned: "The record `{}` has no credential in the config; it is kept, and used again when the credential is back.",
         rekeyed: "The vault is sealed with the new key. Put {} into `encryption_key` in `[vault]` before the next start.",
@@ -77,6 +86,8 @@ pub(super) const WORDS: Words = Words {
         waiting: "Waiting, for {time} at most …",
         close_the_page: "Done. You may close this page.",
         done: "{credential}: the refresh token is in the vault; the next start of the agent, or `once`, uses it.",
+        at_work: "{credential}: the refresh token is in the vault, and the agent uses it now.",
+        held: "This command holds the refresh token, and hands it over as soon as it can, for {time} at most. Ctrl+C gives it up.",
         would_import: "{file} ({format}) holds a refresh token; it would go into the vault for the credential {credential}.",
         say_yes: "Nothing was changed. Say it again with --yes to do it.",
         add_first: "The config has no credential for it yet. Add one, with channels of yours, then import again:",
@@ -85,6 +96,7 @@ pub(super) const WORDS: Words = Words {
         one_owner: "From then on the other program must not use that refresh token any more.",
         by_pointers: "by pointers",
     },
+    page: page::WORDS,
 };
 
 /// A reason in words.
@@ -156,10 +168,6 @@ fn agent(reason: &AgentReason) -> Message {
             format!("`{section}` has changed, which takes effect at the next start only."),
             "Restart the sidecar when it suits you; with compose: `docker compose restart`.",
         ),
-        AgentReason::Running { holder } => Message::new(
-            format!("An agent is running already: {holder}."),
-            "Let it do the work and watch it with `one-api-sidecar status`, or stop it first.",
-        ),
         AgentReason::NoSuchCredential { name, nearest } => Message::new(
             format!("There is no credential named `{name}` in the config."),
             match nearest {
@@ -217,6 +225,14 @@ fn agent(reason: &AgentReason) -> Message {
             "The config has no notifier, so nobody would hear of anything.",
             "Add a `[[notify]]` table to the config; docs/notifications.md has one for each service.",
         ),
+        AgentReason::ClockOff { host, seconds } => {
+            let length = super::words(Language::English).length(Duration::from_secs(seconds.unsigned_abs()));
+            let side = if *seconds > 0 { "ahead of" } else { "behind" };
+            Message::new(
+                format!("This machine's clock is {length} {side} that of {host}."),
+                "Set it, and keep it right: `timedatectl set-ntp true`; for a container, on its host.",
+            )
+        }
     }
 }
 

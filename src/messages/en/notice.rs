@@ -29,6 +29,8 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
         "Test: messages arrive",
         "Nothing has to be done. This is what `one-api-sidecar notify test` sends; real messages say what to do.",
     ],
+    happened,
+    sidecar: "The sidecar",
     cause: "Cause: ",
     remedy: "Do: ",
 };
@@ -70,6 +72,31 @@ fn title(headline: &Headline<'_>) -> String {
         Topic::Reenabled => format!("For your information: {who} is enabled again"),
         Topic::Refreshed => format!("For your information: {who} was refreshed"),
         Topic::Started => "For your information: the sidecar has started".into(),
+    }
+}
+
+fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
+    match topic {
+        Topic::Halted => format!("{who} is halted"),
+        Topic::Uncertain => format!("An answer for {who} was lost"),
+        Topic::Expiring => format!("Refreshing {who} goes on failing, and its key dies soon"),
+        Topic::Expired => format!("The key of {who} died"),
+        Topic::Failing => format!("Refreshing {who} fails"),
+        Topic::Undelivered => format!("The key for {who} could not be delivered"),
+        Topic::ForeignKey => format!("Somebody else changed the key of {who}"),
+        Topic::ChannelMissing => format!("{who} is not in the gateway"),
+        Topic::Flapping => format!("The gateway keeps disabling {who}"),
+        Topic::VaultTrouble => "The vault could not be written".into(),
+        Topic::ConfigRejected => "An edit of the config was not taken".into(),
+        Topic::UnusedDatabase => "No gateway seems to use the database".into(),
+        Topic::NotifierTrouble => format!("{who} did not take a message"),
+        Topic::Recovered => match lasted {
+            Some(length) => format!("{who} works again, after {length}"),
+            None => format!("{who} works again"),
+        },
+        Topic::Reenabled => format!("{who} was enabled again"),
+        Topic::Refreshed => format!("{who} was refreshed"),
+        Topic::Started => "The sidecar started".into(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Token endpoints and their answers in English.
 
-use crate::messages::{Message, moment};
+use crate::messages::{Message, address, moment};
 use crate::reason::TokenReason;
 
 const GOES_ON: &str = "It is tried again by itself.";
@@ -13,7 +13,7 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
     match reason {
         TokenReason::NotSent { host, error } => Message::new(
             format!("{host} could not be reached, nothing was sent: {error}."),
-            format!("Check this machine's network, DNS and `proxy`: `curl -v https://{host}/`. {GOES_ON}"),
+            format!("Check this machine's network, DNS and `proxy`: `curl -v {}`. {GOES_ON}", address(host)),
         ),
         TokenReason::NotMade { detail } => Message::new(
             format!("The request could not be made, nothing was sent: {detail}."),

@@ -77,6 +77,14 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
                  hand over the vault and what lies beside it: `chown {us} {path}`."
             ),
         ),
+        VaultReason::Filesystem { path, name } => Message::new(
+            format!(
+                "The vault {path} lies on {name}, where locks do not hold between machines: two sidecars could spend one \
+                 refresh token."
+            ),
+            "Put it on a local disk: change `path` in `[vault]`; with Docker to a named volume, not to a folder that \
+             Docker Desktop shares. `allow_filesystem` is for gateways, the vault has no such exception.",
+        ),
         VaultReason::Fleeting { path, filesystem } => Message::new(
             match filesystem.as_str() {
                 "overlay" => {

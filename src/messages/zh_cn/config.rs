@@ -148,7 +148,7 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
 fn place(belongs: &str) -> String {
     match belongs {
         "above the first [table]" => "第一个 [table] 之前".into(),
-        table if table.starts_with('[') => format!(" `{table}` 中"),
+        table if table.starts_with('[') => format!(" `{}` 中", table.replace(", ", "` 或 `")),
         other => format!(" {other}"),
     }
 }

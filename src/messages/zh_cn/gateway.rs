@@ -124,6 +124,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("网关禁用了这个渠道，原因不在密钥：{words}。"),
             "请先在服务商处解决，再到网关中启用该渠道。",
         ),
+        ChannelReason::AbilitiesOff => Message::new(
+            "渠道已启用，但它的 abilities 是关闭的：网关不用内存缓存时不会把请求分给它。",
+            "请在网关中禁用再启用该渠道。下一次写入新密钥时也会打开，除非 `reenable = \"never\"` 不允许。",
+        ),
         ChannelReason::MultiKey => Message::new(
             "这是多密钥渠道，无法只写入一个密钥。",
             "请在 New API 中新建一个单密钥的普通渠道，并写到 `channels` 中。",

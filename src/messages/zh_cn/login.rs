@@ -57,6 +57,14 @@ pub(super) fn explain(reason: &LoginReason, name: &str) -> Message {
             format!("文件在 `{pointer}` 处没有单行文本，而 `{field}` 应在那里。"),
             "请给出 JSON 指针：以 `/` 开头，逐级写出键名。",
         ),
+        LoginReason::SeenBefore => Message::new(
+            "保管库已见过这个刷新令牌：它正在使用，或已用掉；未做任何改动。",
+            format!("`one-api-sidecar status` 会说明 `{name}` 的状态。要获取新的：`one-api-sidecar login {name}`。"),
+        ),
+        LoginReason::NotKept => Message::new(
+            "这次登录得到的刷新令牌未能及时保存，已丢失。",
+            format!("请先解决上面所说的问题，再用 `one-api-sidecar login {name}` 重试。"),
+        ),
         LoginReason::OtherClient { wanted, found } => Message::new(
             format!("这个刷新令牌是发给客户端 `{found}` 的，而凭据写的是 `{wanted}`。"),
             "刷新令牌只能由它自己的客户端使用：请改正 `client_id`，或用 `--name` 选择凭据。",

@@ -1,15 +1,19 @@
 //! Simplified Chinese, in the words One-API's operators use: 渠道, 密钥, 网关, 访问令牌, 刷新令牌.
 
 mod config;
+mod doctor;
 mod gateway;
 mod login;
 pub(super) mod notice;
+mod page;
 mod secret;
 mod token;
 mod vault;
 
+use std::time::Duration;
+
 use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
-use crate::reason::{AgentReason, NotifierReason, Reason};
+use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
 pub(super) const WORDS: Words = Words {
@@ -50,17 +54,22 @@ pub(super) const WORDS: Words = Words {
     taken: "已送达",
     refused: "未送达",
     agent_runs: "代理正在运行。",
+    agent_runs_since: "代理正在运行，已 {}。",
     agent_is_down: "代理未运行：请用 `one-api-sidecar run` 启动。",
+    once_progress: "已刷新 {refreshed}/{all}，{time} …",
     tried_at_start: "代理启动时会再试：`one-api-sidecar run` 或 `one-api-sidecar once`。",
     nothing_to_retry: "该凭据并无异常：既未停止，也未失败。",
     would_work: "可以正常工作。",
-    would_not_work: "目前还不能正常工作。",
+    would_not_work: "目前还不能正常工作：请看标有 {mark} 的各行。",
+    doctor: doctor::WORDS,
     plan: "{host} → 渠道 {channels}；在密钥到期前 {lead} 刷新（{lag} 留给网关缓存，{retries} 留给重试），最早在其寿命过半时",
     vault: VaultWords {
         sound: "完好",
         sealed: "已加密：没有密钥，谁也读不出其中的令牌，拿到备份也一样。",
+        has_key: "由 `encryption_key` 加密（最迟在代理启动时）：没有这个密钥，谁也读不出其中的令牌，备份里的也一样。",
         plain: "未加密：能读取该文件或其备份的人就能拿到令牌。在 `[vault]` 中设置 `encryption_key` 即可加密。",
         holds: "其中有 {records} 条凭据记录、{channels} 个已接管的渠道、{fingerprints} 个指纹、{events} 条事件。",
+        beside: "读取时它正由 {} 使用，互不影响。",
         behind: "它回到了较早的状态（是从备份恢复的吗？），其中的刷新令牌可能已被用过。",
         orphaned: "记录 `{}` 在配置中没有对应的凭据；记录会保留，凭据回来后继续使用。",
         rekeyed: "保管库已用新密钥加密。请在下次启动之前把 {} 填入 `[vault]` 的 `encryption_key`。",
@@ -76,6 +85,8 @@ pub(super) const WORDS: Words = Words {
         waiting: "等待中，最多 {time} …",
         close_the_page: "完成，可以关闭此页面。",
         done: "{credential}：刷新令牌已存入保管库；下次启动代理或运行 `once` 时使用。",
+        at_work: "{credential}：刷新令牌已存入保管库，代理现在就使用它。",
+        held: "刷新令牌由本命令暂存，一旦可以就交出，最多等 {time}。按 Ctrl+C 则放弃它。",
         would_import: "{file}（{format}）中有一个刷新令牌，将为凭据 {credential} 存入保管库。",
         say_yes: "尚未做任何改动。加上 --yes 再运行一次即可执行。",
         add_first: "配置中还没有对应的凭据。请先添加一个，写上您的渠道，再重新导入：",
@@ -84,6 +95,7 @@ pub(super) const WORDS: Words = Words {
         one_owner: "此后，原来的程序不可再使用这个刷新令牌。",
         by_pointers: "按指针读取",
     },
+    page: page::WORDS,
 };
 
 /// A reason in words.
@@ -154,10 +166,6 @@ fn agent(reason: &AgentReason) -> Message {
             format!("`{section}` 已修改，下次启动时才会生效。"),
             "请在方便时重启 sidecar；使用 compose 时：`docker compose restart`。",
         ),
-        AgentReason::Running { holder } => Message::new(
-            format!("已有一个 agent 在运行：{holder}。"),
-            "交给它处理即可，用 `one-api-sidecar status` 查看；或者先停掉它。",
-        ),
         AgentReason::NoSuchCredential { name, nearest } => Message::new(
             format!("配置中没有名为 `{name}` 的凭据。"),
             match nearest {
@@ -211,6 +219,14 @@ fn agent(reason: &AgentReason) -> Message {
             "配置中没有任何通知方式，出了事不会有人知道。",
             "请在配置中添加一个 `[[notify]]`；docs/notifications.zh-CN.md 中有每种服务的写法。",
         ),
+        AgentReason::ClockOff { host, seconds } => {
+            let length = super::words(Language::Chinese).length(Duration::from_secs(seconds.unsigned_abs()));
+            let side = if *seconds > 0 { "快" } else { "慢" };
+            Message::new(
+                format!("本机时钟比 {host} {side} {length}。"),
+                "请校准时钟并保持同步：`timedatectl set-ntp true`；在容器中运行时，请在其宿主机上操作。",
+            )
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(in crate::messages) const PHRASES: Phrases = Phrases {
     lasted: |length| format!("持续了 {length}"),
     more: |count| format!("……还有 {count} 个：用 `one-api-sidecar status` 查看全部。"),
     test: ["测试：消息可以送达", "无需处理。这是 `one-api-sidecar notify test` 发出的；真正的消息会说明该做什么。"],
+    happened,
+    sidecar: "sidecar",
     cause: "原因：",
     remedy: "处理：",
 };
@@ -66,6 +68,33 @@ fn title(headline: &Headline<'_>) -> String {
     };
     // No space after a full-width bracket.
     title.replace("） ", "）")
+}
+
+fn happened(who: &str, topic: Topic, lasted: Option<&str>) -> String {
+    let text = match topic {
+        Topic::Halted => format!("{who} 已停止刷新"),
+        Topic::Uncertain => format!("{who} 的一次应答丢失"),
+        Topic::Expiring => format!("{who} 持续刷新失败，密钥即将失效"),
+        Topic::Expired => format!("{who} 的密钥已失效"),
+        Topic::Failing => format!("{who} 刷新失败"),
+        Topic::Undelivered => format!("{who} 的密钥未能写入"),
+        Topic::ForeignKey => format!("{who} 的密钥被他人修改"),
+        Topic::ChannelMissing => format!("{who} 不在网关中"),
+        Topic::Flapping => format!("{who} 反复被网关禁用"),
+        Topic::VaultTrouble => "保管库无法写入".into(),
+        Topic::ConfigRejected => "修改后的配置未生效".into(),
+        Topic::UnusedDatabase => "似乎没有网关在使用该数据库".into(),
+        Topic::NotifierTrouble => format!("{who} 未能发出消息"),
+        Topic::Recovered => match lasted {
+            Some(length) => format!("{who} 已恢复，历时 {length}"),
+            None => format!("{who} 已恢复"),
+        },
+        Topic::Reenabled => format!("{who} 已重新启用"),
+        Topic::Refreshed => format!("{who} 已刷新"),
+        Topic::Started => "sidecar 已启动".into(),
+    };
+    // No space after a full-width bracket.
+    text.replace("） ", "）")
 }
 
 fn who(headline: &Headline<'_>) -> String {

@@ -1,6 +1,6 @@
 //! Token endpoints and their answers in Chinese.
 
-use crate::messages::{Message, moment};
+use crate::messages::{Message, address, moment};
 use crate::reason::TokenReason;
 
 const GOES_ON: &str = "会自动重试。";
@@ -12,7 +12,7 @@ pub(super) fn explain(reason: &TokenReason, name: &str) -> Message {
     match reason {
         TokenReason::NotSent { host, error } => Message::new(
             format!("无法连接 {host}，请求没有发出：{error}。"),
-            format!("请检查本机的网络、DNS 和 `proxy`：`curl -v https://{host}/`。{GOES_ON}"),
+            format!("请检查本机的网络、DNS 和 `proxy`：`curl -v {}`。{GOES_ON}", address(host)),
         ),
         TokenReason::NotMade { detail } => Message::new(
             format!("无法生成请求，没有发出任何内容：{detail}。"),

@@ -69,6 +69,11 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
                  或把保管库及其旁边的文件交给它：`chown {us} {path}`。"
             ),
         ),
+        VaultReason::Filesystem { path, name } => Message::new(
+            format!("保管库 {path} 位于 {name} 上，那里的锁跨机器无效：两个 sidecar 可能用掉同一个刷新令牌。"),
+            "请把它放到本地磁盘：修改 `[vault]` 中的 `path`；用 Docker 时放到命名卷，而不是 Docker Desktop 共享的目录。\
+             `allow_filesystem` 只用于网关，保管库没有例外。",
+        ),
         VaultReason::Fleeting { path, filesystem } => Message::new(
             match filesystem.as_str() {
                 "overlay" => format!("保管库 {path} 位于容器自身的层上，会随容器一起丢失。"),

@@ -13,6 +13,14 @@ const RSA_PKCS1: &str = include_str!("../../../tests/fixtures/keys/rsa-pkcs1.pem
 /// `openssl ecparam -name prime256v1 -genkey | openssl pkcs8 -topk8 -nodes`.
 const P256: &str = include_str!("../../../tests/fixtures/keys/p256.pem");
 
+/// The same key as `openssl ec` writes it (SEC1), as `openssl ecparam -genkey` does (its parameters first), and without
+/// its public half.
+const P256_SEC1: &str = include_str!("../../../tests/fixtures/keys/p256-sec1.pem");
+const P256_ECPARAM: &str = include_str!("../../../tests/fixtures/keys/p256-ecparam.pem");
+const P256_HALF: &str = include_str!("../../../tests/fixtures/keys/p256-half.pem");
+/// `openssl ecparam -name secp384r1 -genkey -noout`.
+const P384_SEC1: &str = include_str!("../../../tests/fixtures/keys/p384-sec1.pem");
+
 fn plan(algorithm: Algorithm) -> Assertion {
     Assertion {
         key: SecretSource::Env("KEY".into()),
@@ -79,6 +87,17 @@ fn both_algorithms_sign_the_claims_of_the_rfc() {
 }
 
 #[test]
+fn keys_are_taken_as_openssl_writes_them() {
+    for key in [P256, P256_SEC1, P256_ECPARAM] {
+        // Checked by the public key of the first.
+        checked(&signed(&plan(Algorithm::Es256), None, key).unwrap().jwt, Algorithm::Es256);
+    }
+    for key in [RSA, RSA_PKCS1] {
+        checked(&signed(&plan(Algorithm::Rs256), None, key).unwrap().jwt, Algorithm::Rs256);
+    }
+}
+
+#[test]
 fn what_the_config_says_stands_in_the_claims() {
     let mut plan = plan(Algorithm::Rs256);
     plan.subject = Some("user@example.com".into());
@@ -135,6 +154,9 @@ fn an_unusable_key_is_told_without_being_shown() {
         (plan(Algorithm::Rs256), P256, AssertionError::NotRsa),
         (plan(Algorithm::Es256), RSA, AssertionError::NotP256),
         (plan(Algorithm::Es256), RSA_PKCS1, AssertionError::NotP256),
+        (plan(Algorithm::Es256), P384_SEC1, AssertionError::NotP256),
+        (plan(Algorithm::Es256), P256_HALF, AssertionError::NotP256),
+        (plan(Algorithm::Rs256), P256_SEC1, AssertionError::NotRsa),
         (nameless, RSA, AssertionError::NoIssuer),
     ] {
         let error = signed(&plan, None, key).err();

@@ -6,10 +6,11 @@ use serde_json::Value;
 use url::Url;
 
 use super::{code_of, is_safe, object};
+use crate::config::plan::{Encoding, Endpoint, Method};
 use crate::credential::record::{Answer, Outcome};
 use crate::oauth::response::Response;
 use crate::reason::{LoginReason, TokenReason};
-use crate::secret::Secret;
+use crate::secret::{Secret, TextOrSecret};
 
 /// The `grant_type` of the token request (§3.4).
 pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -17,6 +18,21 @@ pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const FIVE_SECONDS: Duration = Duration::from_secs(5);
 /// The longest interval, and the longest life of a code, that are believed.
 const LONGEST: Duration = Duration::from_secs(3600);
+
+/// Where the first request goes, and how (§3.1): the client proves itself as it does at the token endpoint. The
+/// parameters are a form, or JSON where the token endpoint wants that; what stands in the query is one of them then.
+pub fn endpoint(token: &Endpoint, mut url: Url) -> Endpoint {
+    let mut params = token.params.clone();
+    let encoding = match token.encoding {
+        Encoding::Json => {
+            params.extend(url.query_pairs().map(|(name, value)| (name.into(), TextOrSecret::Text(value.into()))));
+            url.set_query(None);
+            Encoding::Json
+        }
+        Encoding::Form | Encoding::Query => Encoding::Form,
+    };
+    Endpoint { url, method: Method::Post, encoding, params, ..token.clone() }
+}
 
 /// The server's answer (§3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,17 +59,19 @@ impl Authorization {
     pub fn read(response: &Response, host: &str) -> Result<Self, LoginReason> {
         let body = object(response, host)?;
         let unusable = || LoginReason::Unusable { host: host.to_owned(), status: response.status, code: None };
-        let text = |name: &str| body.get(name).and_then(Value::as_str).filter(|text| is_showable(text));
-        // Google calls it verification_url.
-        let url = |name: &str| text(name).and_then(|text| Url::parse(text).ok()).filter(is_safe);
-        let seconds = |name: &str| body.get(name).and_then(Value::as_u64).map(Duration::from_secs);
+        // AWS writes every name in its own way; Google calls the address verification_url.
+        let at = |name: &str, aws: &str| body.get(name).or_else(|| body.get(aws));
+        let text = |name: &str, aws| at(name, aws).and_then(Value::as_str).filter(|text| is_showable(text));
+        let url = |name: &str, aws| text(name, aws).and_then(|text| Url::parse(text).ok()).filter(is_safe);
+        let seconds = |name: &str, aws| at(name, aws).and_then(Value::as_u64).map(Duration::from_secs);
+        let verification_uri = url("verification_uri", "verificationUri").or_else(|| url("verification_url", ""));
         Ok(Self {
-            device_code: text("device_code").map(Secret::new).ok_or_else(unusable)?,
-            user_code: text("user_code").map(str::to_owned).ok_or_else(unusable)?,
-            verification_uri: url("verification_uri").or_else(|| url("verification_url")).ok_or_else(unusable)?,
-            verification_uri_complete: url("verification_uri_complete"),
-            expires_in: seconds("expires_in").unwrap_or(LONGEST).min(LONGEST),
-            interval: seconds("interval").unwrap_or(FIVE_SECONDS).min(LONGEST),
+            device_code: text("device_code", "deviceCode").map(Secret::new).ok_or_else(unusable)?,
+            user_code: text("user_code", "userCode").map(str::to_owned).ok_or_else(unusable)?,
+            verification_uri: verification_uri.ok_or_else(unusable)?,
+            verification_uri_complete: url("verification_uri_complete", "verificationUriComplete"),
+            expires_in: seconds("expires_in", "expiresIn").unwrap_or(LONGEST).min(LONGEST),
+            interval: seconds("interval", "").unwrap_or(FIVE_SECONDS).min(LONGEST),
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! <https://docs.aws.amazon.com/singlesignon/latest/OIDCAPIReference/API_CreateToken.html>: one JSON object, its own
 //! names for everything. The client is one that `RegisterClient` made; it dies after some ninety days, and its secret with
-//! it. Every region has its address.
+//! it. Every region has its address. `StartDeviceAuthorization` wants the portal's address (`startUrl`) besides.
 
 use super::Preset;
 
@@ -16,6 +16,7 @@ param_names.client_id = "clientId"
 param_names.client_secret = "clientSecret"
 param_names.grant_type = "grantType"
 param_names.refresh_token = "refreshToken"
+param_names.device_code = "deviceCode"
 response.access_token = "/accessToken"
 response.refresh_token = "/refreshToken"
 response.expires_in = "/expiresIn"

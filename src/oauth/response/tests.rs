@@ -288,3 +288,20 @@ fn any_value() -> impl Strategy<Value = String> {
         Just("[[]]".to_owned()),
     ]
 }
+
+#[test]
+fn a_short_secret_hides_no_word_of_the_standards_and_an_echo_stays_hidden() {
+    let short = Secret::new("a");
+    for code in ["authorization_pending", "slow_down", "access_denied", "expired_token", "odd_and_unknown"] {
+        let response = Response {
+            status: 400,
+            body: format!(r#"{{"error":"{code}"}}"#).into_bytes(),
+            content_type: Some("application/json".into()),
+            ..Response::default()
+        };
+        let Outcome::Answered(answer) = outcome(&plan(), &response, &[&short]) else { panic!("{code}") };
+        let TokenReason::UnknownError { code: shown, .. } = answer.access.unwrap_err().reason else { panic!("{code}") };
+        let expected = (code != "odd_and_unknown").then(|| code.to_owned());
+        assert_eq!(shown, expected);
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::channel::ownership::Adoption;
+use crate::credential::event::{Event, Topic};
 use crate::credential::record::{AccessGrant, ClientIdentity, Record};
 use crate::reason::TokenReason;
 use crate::secret::Secret;
@@ -36,6 +37,17 @@ fn record(id: i64) -> Record {
             ..Default::default()
         },
     }
+}
+
+#[test]
+fn events_are_read_from_the_oldest_on_and_those_of_another_version_are_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = open(&folder.path().join("vault.db")).unwrap();
+    let event = |second| Event::new(Timestamp::from_seconds(second), Topic::Started);
+    store.commit(&[note(vec![Change::Event(Box::new(event(1)))])]);
+    store.connection.execute("INSERT INTO event (at, body) VALUES (2, '{\"topic\":\"of tomorrow\"}')", []).unwrap();
+    store.commit(&[note(vec![Change::Event(Box::new(event(3)))])]);
+    assert_eq!(store.contents().unwrap().events, [event(1), event(3)]);
 }
 
 #[test]
