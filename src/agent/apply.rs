@@ -48,8 +48,13 @@ impl Agent {
             self.replace_credential(name);
             unread.push(Arc::clone(name));
         }
+        // Looked up once for all: whoever starts now gets no other's record.
+        let known = self.records_by_name();
         for name in &diff.start {
-            self.start_credential(name);
+            if let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() {
+                let record = known.get(&(Arc::clone(name), ClientIdentity::of(&plan))).copied();
+                self.start(&plan, record);
+            }
             unread.push(Arc::clone(name));
         }
         self.retarget();
@@ -68,7 +73,7 @@ impl Agent {
         for record in self.records.values_mut() {
             let own = plan.credential(&record.name).filter(|plan| ClientIdentity::of(plan) == record.client);
             if record.doubt(own.map(|plan| &**plan), now) {
-                changes.push(Change::Record(Box::new(record.clone())));
+                changes.push(Change::Record(record.clone()));
                 doubted.push(record.id);
             }
         }
@@ -123,22 +128,28 @@ impl Agent {
 
     fn start_credential(&mut self, name: &Arc<str>) {
         let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() else { return };
-        match self.record_named(&plan) {
+        let record = self.record_named(&plan);
+        self.start(&plan, record);
+    }
+
+    /// Starts a credential with the record that bears its name, if there is one.
+    fn start(&mut self, plan: &Arc<CredentialPlan>, record: Option<RecordId>) {
+        match record {
             // Removed and added again while its request is under way: a second one would spend the same token.
             Some(id) if self.active.contains_key(&id) => {
                 if let Some(active) = self.active.get_mut(&id) {
-                    active.next = Some(Next::Replace(plan));
+                    active.next = Some(Next::Replace(Arc::clone(plan)));
                 }
             }
-            Some(id) => self.activate(id, &plan),
+            Some(id) => self.activate(id, plan),
             // Without a name the seed may still tell whose record it is.
-            None if seeds::source(&plan).is_some() => {}
+            None if seeds::source(plan).is_some() => {}
             None => {
                 let id = self.new_id();
-                let record = Record::new(id, &plan);
+                let record = Record::new(id, plan);
                 self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
-                self.records.insert(id, record);
-                self.activate(id, &plan);
+                self.records.insert(id, Box::new(record));
+                self.activate(id, plan);
             }
         }
     }
@@ -187,7 +198,7 @@ impl Agent {
             tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
         }
         if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             // The former process sent it; nobody else can count it.
             self.counters.refreshed(&plan.name, settled, None);
             self.tell_settled(id, settled, None);
@@ -206,7 +217,8 @@ impl Agent {
             State { lost: Some(_), last_error, .. } => (Topic::Uncertain, last_error.clone()),
             _ => return,
         };
-        self.courier.tell(&Event { reason, ..self.about(id, topic) });
+        let event = Event { reason, ..self.about(id, topic) };
+        self.courier.tell(&self.plan, &event);
     }
 
     pub(super) fn deactivate(&mut self, id: RecordId) {
@@ -243,7 +255,7 @@ impl Agent {
         if record.state.halt.as_ref().is_some_and(other) {
             tracing::info!(credential = %record.name, "its configuration changed: trying again");
             record.revive();
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             self.consider(id);
         }
     }

@@ -280,7 +280,7 @@ impl Agent {
             && record.ask_again()
         {
             tracing::info!(credential = %plan.name, "asked to try again");
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             // Somebody may have put a new seed there before asking.
             self.sweep_these(vec![plan.name.clone()]);
             self.consider(id);
@@ -315,8 +315,13 @@ impl Agent {
             time: now,
             language: self.plan.language,
             agent: AgentStatus { running: self.mode == Mode::Run, since: Some(self.started_at), config, vault },
-            credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
-            orphans: status::orphans(&self.plan, self.records.values()),
+            credentials: status::credentials(
+                &self.plan,
+                self.records.values().map(|record| &**record),
+                self.rooms.values(),
+                now,
+            ),
+            orphans: status::orphans(&self.plan, self.records.values().map(|record| &**record)),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
             events: status::events(self.plan.language, self.recent.iter()),
         }

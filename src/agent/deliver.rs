@@ -20,6 +20,7 @@ use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayPlan};
 use crate::config::template::Template;
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
+use crate::gateway::BATCH;
 use crate::gateway::thread::GatewayHandle;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
@@ -46,8 +47,8 @@ pub struct Room {
     by_record: HashMap<RecordId, Vec<usize>>,
     /// Counts the changes of `targets`: what was ordered before one is judged by nobody.
     serial: u64,
-    /// Channels to look at now, whatever [`Room::next_look`] says.
-    dirty: BTreeSet<usize>,
+    /// Channels to look at now, whatever [`Room::next_look`] says, the soonest dead first.
+    dirty: BTreeSet<(Timestamp, usize)>,
     /// What is remembered of channels, by id.
     pub adoptions: HashMap<i64, Adoption>,
     /// When to look again.
@@ -101,6 +102,8 @@ pub struct Target {
     fingerprinted: Option<Secret>,
     /// The key that the new one replaces had less than the cache lag to live.
     is_late: bool,
+    /// When the key that the new one replaces dies.
+    dies: Timestamp,
     pending_since: Option<Timestamp>,
     told_undelivered: bool,
     told_trouble: bool,
@@ -182,6 +185,7 @@ impl Room {
                     standing: Standing::unseen(&channel.select),
                     fingerprinted: None,
                     is_late: false,
+                    dies: Timestamp::EPOCH,
                     pending_since: None,
                     told_undelivered: false,
                     told_trouble: false,
@@ -220,11 +224,17 @@ impl Room {
             let target = &mut self.targets[*index];
             target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
             target.is_late = is_late;
+            target.dies = died_at.unwrap_or_default();
             if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
                 target.standing.state = ChannelState::Pending;
             }
-            self.dirty.insert(*index);
+            self.dirty.insert((target.dies, *index));
         }
+    }
+
+    /// Look at this channel next.
+    fn mark_dirty(&mut self, index: usize) {
+        self.dirty.insert((self.targets[index].dies, index));
     }
 
     /// The wall clock was set by so many milliseconds: windows keep their distance from now.
@@ -322,10 +332,11 @@ impl Room {
             })
     }
 
-    /// The look that is due now, if one is.
+    /// The look that is due now, if one is: at everything, or at as many new keys as one commit takes. So whatever
+    /// comes meanwhile and dies sooner waits for one commit and no longer.
     pub fn order_look(
         &mut self,
-        records: &HashMap<RecordId, Record>,
+        records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
     ) -> Option<LookOrder> {
@@ -334,11 +345,17 @@ impl Room {
         }
         self.busy = true;
         let indexes: Vec<usize> = if self.next_look <= now {
+            self.dirty.clear();
             (0..self.targets.len()).collect()
         } else {
-            self.dirty.iter().copied().collect()
+            let mut soonest: Vec<usize> = Vec::with_capacity(BATCH);
+            while soonest.len() < BATCH
+                && let Some((_, index)) = self.dirty.pop_first()
+            {
+                soonest.push(index);
+            }
+            soonest
         };
-        self.dirty.clear();
         let mut selects = Vec::with_capacity(indexes.len());
         let mut expected = HashMap::new();
         for target in indexes.iter().map(|index| &self.targets[*index]) {

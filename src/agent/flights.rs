@@ -8,7 +8,7 @@ use crate::agent::rooms::lag;
 use crate::agent::{Agent, Mode, Next, Report};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::is_short_lived;
-use crate::credential::record::{HaltKind, RecordId, Settled};
+use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::reason::{Reason, TokenReason, VaultReason};
 use crate::time::Timestamp;
 use crate::vault::Change;
@@ -43,7 +43,7 @@ impl Agent {
         (active.queued, active.in_flight, active.forced) = (false, true, false);
         self.passes.note_try(id);
         let flight =
-            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: record.clone() };
+            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };
         let reports = self.reports.clone();
         // The agent outlives every flight: it waits for them.
         self.flights.spawn(flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report)))));
@@ -106,11 +106,11 @@ impl Agent {
                 let reason = self.words(&reason.into(), &record.name);
                 tracing::warn!(credential = %record.name, reason, "the key is short-lived");
             }
-            self.records.insert(id, record);
+            self.records.insert(id, Box::new(record));
         } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {
             let name = Arc::clone(&active.plan.name);
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
             if let Reason::Vault(reason) = reason {
                 self.vault_failed(reason);
@@ -155,7 +155,7 @@ impl Agent {
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
         let settled = record.halt(kind, reason, now);
-        self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+        self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
         self.tell_settled(id, settled, None);
     }
 }

@@ -35,6 +35,7 @@ use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
+use crate::memory;
 use crate::messages;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
@@ -62,6 +63,8 @@ use watch::{ConfigWatch, Sight};
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long after something came of a refresh or an edit free memory is given back.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether it is over.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
@@ -170,7 +173,10 @@ pub struct Agent {
     shared: Arc<Shared>,
     vault: Vault,
     plan: Arc<Plan>,
-    records: HashMap<RecordId, Record>,
+    /// Boxed: the table is up to twice as large as what is in it.
+    records: HashMap<RecordId, Box<Record>>,
+    /// The highest that was given out.
+    last_id: RecordId,
     active: HashMap<RecordId, Active>,
     by_name: HashMap<Arc<str>, RecordId>,
     due: BTreeSet<(Timestamp, RecordId)>,
@@ -191,6 +197,8 @@ pub struct Agent {
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
+    /// When free memory is given back, if there may be some: put off while there is work.
+    tidy_at: Option<Timestamp>,
     clocks: ClockWatch,
     stopping: bool,
     abandoned: bool,
@@ -231,7 +239,8 @@ impl Agent {
             vault,
             queue: Queue::new(plan.agent),
             plan: Arc::new(Plan::empty(&plan)),
-            records: contents.records.into_iter().map(|record| (record.id, record)).collect(),
+            last_id: contents.records.iter().map(|record| record.id).max().unwrap_or(RecordId(0)),
+            records: contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect(),
             active: HashMap::new(),
             by_name: HashMap::new(),
             due: BTreeSet::new(),
@@ -249,6 +258,7 @@ impl Agent {
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
+            tidy_at: Some(now + TIDY_AFTER),
             clocks: ClockWatch::new(now, uptime),
             stopping: false,
             abandoned: false,
@@ -379,8 +389,8 @@ impl Agent {
     /// longer is left to the next start.
     fn has_ended(&self, last_call: &mut Option<Timestamp>) -> bool {
         let ending = self.stopping || self.mode == Mode::Once && self.passes.is_empty();
-        let idle = self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
-        if !ending || !idle {
+        let is_idle = || self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
+        if !ending || !is_idle() {
             *last_call = None;
             return false;
         }
@@ -406,8 +416,9 @@ impl Agent {
         self.shared.clock.now()
     }
 
-    fn new_id(&self) -> RecordId {
-        RecordId(self.records.keys().map(|id| id.0).max().unwrap_or(0) + 1)
+    fn new_id(&mut self) -> RecordId {
+        self.last_id.0 += 1;
+        self.last_id
     }
 
     /// Does what is due.
@@ -435,6 +446,10 @@ impl Agent {
             self.sweep_at = now + SWEEP_EVERY;
             self.sweep();
         }
+        if self.tidy_at.is_some_and(|at| at <= now) {
+            self.tidy_at = None;
+            memory::give_back();
+        }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);
         }
@@ -452,7 +467,7 @@ impl Agent {
                 let mut changes = Vec::new();
                 for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
                     record.shift(milliseconds);
-                    changes.push(Change::Record(Box::new(record.clone())));
+                    changes.push(Change::Record(record.clone()));
                 }
                 self.shared.vault.commit_soon(changes);
                 self.started_at = self.started_at.shifted(milliseconds);
@@ -480,7 +495,7 @@ impl Agent {
         let first_due = self.due.first().map(|(due, _)| *due);
         let rooms = self.rooms.values().filter_map(Room::wake).min();
         let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
-        let wakes = [first_due, rooms, sweep, self.courier.wake(), self.queue.wake(now)];
+        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake(), self.queue.wake(now)];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
         // While it stops, what is due is not done: look again when something comes back, or soon.
         if self.stopping { now + WHILE_STOPPING } else { next }
@@ -536,6 +551,9 @@ impl Agent {
     }
 
     fn handle(&mut self, report: Report) {
+        if matches!(report, Report::Flight(..) | Report::Config(_) | Report::Seeds(_) | Report::Control(_)) {
+            self.tidy_at = Some(self.now() + TIDY_AFTER);
+        }
         match report {
             Report::Flight(id, report) => self.flew(id, report),
             Report::Seen(name, seen) => self.seen(&name, *seen),

@@ -23,8 +23,11 @@ impl Agent {
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (looked, lag) = (room.looked, room.lag());
-        let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
-        let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
+        // Whose keys could be delivered before, of those that were looked at: only these can change one by one.
+        let indexes = seen.as_ref().map_or(&[][..], |seen| seen.indexes());
+        let looked_at = indexes.iter().filter_map(|index| room.targets.get(*index)).map(|target| target.record);
+        let could: Vec<(RecordId, bool)> = looked_at.map(|id| (id, room.could_deliver(id))).collect();
+        let was_writable = room.writable;
         if let Some(order) = room.judge(seen, &self.records, &self.shared.vault, now, &mut events) {
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
@@ -40,12 +43,11 @@ impl Agent {
             .filter(|standing| standing.state == ChannelState::Delivered)
             .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
             .collect();
-        let news: Vec<RecordId> = waited
-            .into_iter()
-            .zip(could)
-            .filter(|(id, could)| first || lag_changed || room.could_deliver(*id) != *could)
-            .map(|(id, _)| id)
-            .collect();
+        let news: Vec<RecordId> = if first || lag_changed || room.writable != was_writable {
+            room.targets.iter().map(|target| target.record).collect()
+        } else {
+            could.into_iter().filter(|(id, could)| room.could_deliver(*id) != *could).map(|(id, _)| id).collect()
+        };
         self.log_trouble(name);
         if !wishes.notes.is_empty() {
             self.shared.vault.commit_soon(wishes.notes);

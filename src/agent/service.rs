@@ -25,7 +25,7 @@ impl Agent {
     fn sentence(&self) -> String {
         let (now, words) = (self.now(), messages::words(self.plan.language));
         let credentials = self.plan.credentials.iter().map(|plan| {
-            let record = self.by_name.get(&plan.name).and_then(|id| self.records.get(id));
+            let record = self.by_name.get(&plan.name).and_then(|id| self.records.get(id)).map(|record| &**record);
             (&*plan.name, credential_state(Some(plan), record, now))
         });
         let service = &words.service;

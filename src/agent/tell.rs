@@ -131,7 +131,7 @@ impl Agent {
                 _ => tracing::warn!(credential, gateway, channel, name, notifier, reason, "{topic}"),
             }
         }
-        self.courier.tell(&event);
+        self.courier.tell(&self.plan, &event);
         self.recent.note(event.clone());
         self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
     }

@@ -138,7 +138,8 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
         Some((handle, contents)) => (Some(handle), contents),
         None => (None, Contents::default()),
     };
-    let records: HashMap<RecordId, Record> = contents.records.into_iter().map(|record| (record.id, record)).collect();
+    let records: HashMap<RecordId, Box<Record>> =
+        contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect();
     let mut adoptions: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
     for adoption in contents.adoptions {
         adoptions.entry(adoption.gateway.clone()).or_default().insert(adoption.channel, adoption);
@@ -159,15 +160,15 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
         }
         rooms.push(room);
     }
-    status::credentials(plan, records.values(), rooms.iter(), now)
+    status::credentials(plan, records.values().map(|record| &**record), rooms.iter(), now)
 }
 
 /// Who feeds channels, with their records; one that has none yet gets a number nobody else has.
 fn fed<'p>(
     plan: &'p Plan,
-    records: &'p HashMap<RecordId, Record>,
+    records: &'p HashMap<RecordId, Box<Record>>,
 ) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
-    let by_client = status::by_client(records.values());
+    let by_client = status::by_client(records.values().map(|record| &**record));
     plan.credentials.iter().filter(|credential| credential.enabled).zip(1..).map(move |(credential, nth)| {
         let known = by_client.get(&(&*credential.name, ClientIdentity::of(credential))).copied();
         (known.unwrap_or(RecordId(-nth)), &**credential)

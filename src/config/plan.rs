@@ -12,6 +12,7 @@ use std::time::Duration;
 use reqwest::header::HeaderName;
 use url::{Host, Url};
 
+use crate::config::credentials::Credentials;
 use crate::config::dsn::Dsn;
 use crate::config::file::Config;
 use crate::config::template::Template;
@@ -40,7 +41,7 @@ pub struct Plan {
     /// Bounds of the agent.
     pub agent: AgentPlan,
     /// The credentials, in the order of the file.
-    pub credentials: Vec<Arc<CredentialPlan>>,
+    pub credentials: Credentials,
     /// The notifiers, in the order of the file.
     pub notifiers: Vec<Arc<NotifierPlan>>,
 }
@@ -215,7 +216,7 @@ pub struct CredentialPlan {
     /// How a new access token is had.
     pub grant: Grant,
     /// Where and how it is asked for.
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     /// The channels that get the key.
     pub channels: Vec<ChannelPlan>,
     /// Time kept for retries before the access token dies; the gateway's cache lag is added.
@@ -231,7 +232,7 @@ pub struct CredentialPlan {
     /// The bounds of the backoff.
     pub backoff: Backoff,
     /// Where the first refresh token is had.
-    pub login: LoginPlan,
+    pub login: Arc<LoginPlan>,
 }
 
 /// Where `login` goes: what is not written here the issuer's metadata says.
@@ -584,7 +585,7 @@ impl Plan {
 
     /// The plan of an agent that does nothing yet, to start from.
     pub fn empty(next: &Self) -> Self {
-        Self { gateways: Vec::new(), credentials: Vec::new(), notifiers: Vec::new(), ..next.clone() }
+        Self { gateways: Vec::new(), credentials: Credentials::default(), notifiers: Vec::new(), ..next.clone() }
     }
 
     /// The gateway of this name.
@@ -594,6 +595,6 @@ impl Plan {
 
     /// The credential of this name.
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialPlan>> {
-        self.credentials.iter().find(|credential| &*credential.name == name)
+        self.credentials.get(name)
     }
 }

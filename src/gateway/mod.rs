@@ -134,6 +134,11 @@ pub trait Gateway: Send {
     /// Whether somebody else wrote since this was asked last, by the [`Trace`]; true in doubt, and the first time.
     fn changed(&mut self) -> bool;
 
+    /// Whether somebody else has been writing lately, so that batches must leave room for him; true in doubt.
+    fn is_busy(&self) -> bool {
+        true
+    }
+
     /// What there is to say about it.
     fn examine(&mut self) -> Vec<Finding>;
 }

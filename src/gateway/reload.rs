@@ -89,6 +89,10 @@ impl Gateway for Reloading {
         self.database.changed()
     }
 
+    fn is_busy(&self) -> bool {
+        self.database.is_busy()
+    }
+
     fn examine(&mut self) -> Vec<Finding> {
         let mut findings = self.database.examine();
         // Without the API keys arrive all the same, only later.

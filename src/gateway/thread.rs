@@ -21,8 +21,10 @@ use crate::reason::GatewayReason;
 /// How often the thread looks whether somebody wrote.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// What the gateway's own writers get between two full batches of ours.
+/// What the gateway's own writers get between two full batches of ours, while they write.
 const PAUSE: Duration = Duration::from_millis(10);
+/// And while none was seen to write: enough for one that comes to get in between, and be seen.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
 type Look = Result<Vec<ChannelView>, GatewayError>;
 type Answer = Result<Published, GatewayError>;
@@ -251,7 +253,8 @@ impl Room {
             }
         }
         if batch.len() == BATCH {
-            self.resume = Instant::now() + PAUSE;
+            let is_busy = self.guarded(|gateway| gateway.is_busy()).unwrap_or(true);
+            self.resume = Instant::now() + if is_busy { PAUSE } else { SHORT_PAUSE };
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
@@ -17,6 +17,9 @@ use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultErr
 
 /// The most groups of changes in one transaction.
 const LARGEST_COMMIT: usize = 512;
+/// How long notes that nobody waits for may wait for company: a commit of their own costs the disk as much as one that
+/// somebody waits for, often in the very moment in which the key is written beside it.
+const NOTES_WAIT: Duration = Duration::from_millis(20);
 
 enum Request {
     Commit {
@@ -33,6 +36,17 @@ enum Request {
     Close {
         done: mpsc::Sender<()>,
     },
+}
+
+impl Request {
+    /// Whether somebody waits for the answer.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Commit { group, .. } => group.purpose != Purpose::Note,
+            Self::SeenBy { .. } | Self::Close { .. } => true,
+            Self::MaxInFlight(_) | Self::Measure(_) => false,
+        }
+    }
 }
 
 /// Where requests to the vault go; cheap to clone.
@@ -153,7 +167,10 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
         let mut questions = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
+        let mut notes_until = None;
+        let mut is_awaited = false;
         while let Some(request) = next {
+            is_awaited |= request.is_awaited();
             match request {
                 Request::Commit { group, done } => {
                     groups.push(group);
@@ -164,7 +181,14 @@ fn serve(mut store: Store, waiting: &mpsc::Receiver<Request>) {
                 Request::Measure(histogram) => seconds = Some(histogram),
                 Request::Close { done } => closing = Some(done),
             }
-            next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
+            next = if groups.len() >= LARGEST_COMMIT || closing.is_some() {
+                None
+            } else if is_awaited || groups.is_empty() {
+                waiting.try_recv().ok()
+            } else {
+                let until = *notes_until.get_or_insert_with(|| Instant::now() + NOTES_WAIT);
+                waiting.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+            };
         }
         if !groups.is_empty() {
             let began = Instant::now();

@@ -31,7 +31,7 @@ fn the_ten_lines_of_the_contract_become_a_plan_with_every_default() {
     assert_eq!((&plan.vault.encryption_key, &plan.server), (&None, &None));
     assert_eq!((plan.agent.max_in_flight, plan.agent.max_in_flight_per_host), (64, 16));
 
-    let [credential] = plan.credentials.as_slice() else { panic!("{:?}", plan.credentials) };
+    let [credential] = &*plan.credentials else { panic!("{:?}", plan.credentials) };
     assert_eq!((&*credential.name, credential.enabled), ("openai", true));
     let seed = Some(SecretSource::Env("OPENAI_REFRESH_TOKEN".into()));
     assert_eq!(credential.grant, Grant::RefreshToken { seed });

@@ -12,7 +12,7 @@ use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
 use crate::gateway::kind::supports;
-use crate::gateway::{GatewayError, Publication, Published};
+use crate::gateway::{BATCH, GatewayError, Publication, Published};
 use crate::reason::ChannelReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ impl Room {
     pub fn judge(
         &mut self,
         seen: Result<Seen, GatewayError>,
-        records: &HashMap<RecordId, Record>,
+        records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
         events: &mut Vec<Event>,
@@ -75,22 +75,26 @@ impl Room {
         let mut taken: HashMap<i64, Arc<str>> = HashMap::new();
         let mut deliveries = Vec::new();
         for index in seen.indexes.iter().copied() {
-            let record = records.get(&self.targets[index].record);
+            let record = records.get(&self.targets[index].record).map(|record| &**record);
             let fingerprinter = vault.fingerprinter();
             if let Some(delivery) =
                 self.judge_target(index, record, &seen, kind, &mut taken, fingerprinter, now, events)
             {
-                // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
-                let Delivery { publication, adoption, .. } = &delivery;
-                self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
-                    state: AdoptionState {
-                        selected_by: adoption.state.selected_by.clone(),
-                        ..AdoptionState::default()
-                    },
-                    ..adoption.clone()
-                });
-                deliveries.push(delivery);
+                deliveries.push((self.targets[index].dies, index, delivery));
             }
+        }
+        // One commit's worth, soonest dead first; the rest is looked at right after.
+        deliveries.sort_by_key(|(dies, ..)| *dies);
+        for (dies, index, _) in deliveries.drain(BATCH.min(deliveries.len())..) {
+            self.dirty.insert((dies, index));
+        }
+        let deliveries: Vec<Delivery> = deliveries.into_iter().map(|(.., delivery)| delivery).collect();
+        for Delivery { publication, adoption, .. } in &deliveries {
+            // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
+            self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
+                state: AdoptionState { selected_by: adoption.state.selected_by.clone(), ..AdoptionState::default() },
+                ..adoption.clone()
+            });
         }
         if deliveries.is_empty() || self.trouble.is_some() && !self.writable {
             return None;
@@ -147,7 +151,7 @@ impl Room {
                 Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), generation, *ours),
                 // The key changed since the look was ordered: look again before judging.
                 None => {
-                    self.dirty.insert(index);
+                    self.mark_dirty(index);
                     return None;
                 }
             },
@@ -197,7 +201,7 @@ impl Room {
     /// The row that a target means; `Ok(None)` when there is none.
     fn find<'v>(&self, index: usize, views: &'v [ChannelView]) -> Result<Option<&'v ChannelView>, ChannelReason> {
         let target = &self.targets[index];
-        let by_id = |id: i64| views.iter().find(|view| view.id == id);
+        let by_id = |id: i64| Some(&views[views.binary_search_by_key(&id, |view| view.id).ok()?]);
         match (adopted_id(&self.adoptions, target), &target.select) {
             (Some(id), _) => Ok(by_id(id)),
             (None, ChannelSelect::Id(id)) => Ok(by_id(*id)),
@@ -375,7 +379,11 @@ impl Room {
                     self.stand(index, None, state, None, now, events);
                 }
                 // Somebody wrote between our look and our write.
-                Err(GatewayError::Channel(ChannelReason::Conflict)) => self.dirty.extend(index),
+                Err(GatewayError::Channel(ChannelReason::Conflict)) => {
+                    if let Some(index) = index {
+                        self.mark_dirty(index);
+                    }
+                }
                 Err(GatewayError::Channel(reason)) => {
                     if let Some(index) = index {
                         self.stand(index, None, ChannelState::Unsupported, Some(reason), now, events);

@@ -23,6 +23,7 @@ const SAID_WITHIN: Duration = Duration::from_secs(1);
 pub struct Seen {
     pub(super) indexes: Vec<usize>,
     pub(super) serial: u64,
+    /// By id, in order.
     pub(super) views: Vec<ChannelView>,
     /// By channel id: whether the vault knows the key that was found. Only of those that were asked for.
     pub(super) ours: HashMap<i64, bool>,
@@ -35,6 +36,13 @@ pub struct Seen {
 /// One of the places that were to be compared could not be told.
 #[derive(Debug)]
 pub struct Untold;
+
+impl Seen {
+    /// The targets that were looked at, by their places in the room.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
+}
 
 /// A look that is to be made.
 pub struct LookOrder {
@@ -63,7 +71,8 @@ impl LookOrder {
     /// # Errors
     /// When the database cannot be read.
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
-        let views = self.handle.observe(self.selects).await?;
+        let mut views = self.handle.observe(self.selects).await?;
+        views.sort_by_key(|view| view.id);
         let mut ours = HashMap::new();
         for view in &views {
             let Some(key) = &view.key else { continue };

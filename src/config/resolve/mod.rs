@@ -43,6 +43,7 @@ pub(super) fn plan(config: &Config, surroundings: &Surroundings<'_>) -> Result<(
     match vault {
         Some(vault) if !incomplete && problems.iter().all(|problem| problem.severity == Severity::Warning) => {
             let language = language.unwrap_or_else(|| language_of(surroundings.env));
+            let credentials = credentials.into();
             Ok((Plan { language, gateways, vault, server, agent, credentials, notifiers }, problems))
         }
         _ => Err(problems),

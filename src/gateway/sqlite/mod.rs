@@ -13,6 +13,7 @@ mod write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior};
 
@@ -26,6 +27,9 @@ use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 
+/// For how long after somebody else's write the gateway counts as busy.
+const BUSY_FOR: Duration = Duration::from_secs(3);
+
 /// One-API or New API, by the SQLite file it runs on.
 #[derive(Debug)]
 pub struct SqliteGateway {
@@ -34,12 +38,15 @@ pub struct SqliteGateway {
     kind: Option<GatewayKind>,
     hazards: Hazards,
     seen: Trace,
+    /// When somebody else's write was noticed last.
+    others_wrote: Option<Instant>,
 }
 
 impl SqliteGateway {
     /// The gateway of a plan, in this file. Touches nothing yet.
     pub fn new(database: PathBuf, plan: Arc<GatewayPlan>) -> Self {
-        Self { database, plan, kind: None, hazards: Hazards::default(), seen: Trace::default() }
+        let (hazards, seen) = (Hazards::default(), Trace::default());
+        Self { database, plan, kind: None, hazards, seen, others_wrote: None }
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
@@ -62,10 +69,9 @@ impl SqliteGateway {
         let visit = self.visit()?;
         let written = write::write(&visit, batch).map_err(|obstacle| visit.reason(obstacle))?;
         // Our own write is no news, unless somebody else's came before it or between.
-        if let Some((before, after)) = written.ours
-            && self.seen == before
-        {
-            self.seen = after;
+        match written.ours {
+            Some((before, after)) if self.seen == before => self.seen = after,
+            _ => self.others_wrote = Some(Instant::now()),
         }
         Ok(written.answers)
     }
@@ -114,7 +120,16 @@ impl Gateway for SqliteGateway {
 
     fn changed(&mut self) -> bool {
         let trace = self.trace();
-        std::mem::replace(&mut self.seen, trace) != trace
+        let known = std::mem::replace(&mut self.seen, trace);
+        // The first trace is compared with nothing.
+        if known != trace && known != Trace::default() {
+            self.others_wrote = Some(Instant::now());
+        }
+        known != trace
+    }
+
+    fn is_busy(&self) -> bool {
+        self.others_wrote.is_some_and(|at| at.elapsed() < BUSY_FOR)
     }
 
     fn examine(&mut self) -> Vec<Finding> {

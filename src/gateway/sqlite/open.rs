@@ -50,6 +50,9 @@ impl Visit {
             // Per connection, not stored: an image with a read-only root has no place for temporary files.
             connection.execute_batch("PRAGMA temp_store=MEMORY")?;
             let (kind, columns) = recognise(&connection, &path)?;
+            // A small cache is enough for a batch, and a look at ten thousand channels does not fill memory. Not before
+            // the schema was read: it would be read for this.
+            connection.execute_batch("PRAGMA cache_size=-512")?;
             Ok(Self {
                 select: rows::select(kind, &columns),
                 file: (metadata.dev(), metadata.ino()),
