@@ -4,8 +4,13 @@
 //! ```sh
 //! cargo bench --bench contention                                    # about a minute
 //! CONTENTION_WRITES=900 cargo bench --bench contention              # at least so many writes of ours
+//! CONTENTION_ROUNDS=8 cargo bench --bench contention                # at least so many times alone, then beside ours
 //! cargo bench --bench contention -- --write docs/gateways.md --write docs/gateways.zh-CN.md
 //! ```
+//!
+//! What we add to the gateway's own "database is locked" is the difference between a stretch alone and the one beside
+//! ours right before or after it; the table has its mean over the rounds, and the half of its 95 % confidence interval.
+//! An interval that holds 0 shows no harm.
 //!
 //! `CONTENTION_WRITES=0` measures an idle database only. `CONTENTION_DIR` is where the databases are made; by default
 //! that is the folder of the build.
@@ -80,6 +85,8 @@ struct Tally {
     requests: u64,
     locked: u64,
     lasted: Duration,
+    /// Of each stretch, how many of a thousand requests' writes were locked.
+    each_locked: Vec<f64>,
 }
 
 impl Tally {
@@ -151,6 +158,7 @@ impl Scene {
             is_over.store(true, Ordering::Relaxed);
             counts
         });
+        tally.each_locked.push(locked as f64 * 1000.0 / requests.max(1) as f64);
         tally.requests += requests;
         tally.locked += locked;
         tally.lasted += began.elapsed();
@@ -182,11 +190,12 @@ impl Scene {
                 },
                 format!("{:.0} ({share:.2}×)", tally.requests_per_second()),
                 format!(
-                    "{:.1} ({}/{}; {:.1})",
+                    "{:.1} ({}/{}; {:.1}){}",
                     tally.locked_per_1000(),
                     tally.locked,
                     tally.requests,
-                    alone.locked_per_1000()
+                    alone.locked_per_1000(),
+                    added(&tally.each_locked, &alone.each_locked)
                 ),
                 tally.waited.in_words() + &times.unwrap_or_default(),
                 tally.held.in_words(),
@@ -194,6 +203,21 @@ impl Scene {
         };
         WRITERS.into_iter().filter(|writer| self.tallies[*writer as usize].requests > 0).map(row).collect()
     }
+}
+
+/// What one stretch adds to the other of the same round, with its 95 % confidence interval (Student's t); nothing for
+/// fewer than three rounds.
+fn added(beside: &[f64], alone: &[f64]) -> String {
+    const T: [f64; 12] = [4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16];
+    let differences: Vec<f64> = beside.iter().zip(alone).map(|(beside, alone)| beside - alone).collect();
+    let count = differences.len() as f64;
+    if differences.len() < 3 || std::ptr::eq(beside, alone) {
+        return String::new();
+    }
+    let mean = differences.iter().sum::<f64>() / count;
+    let deviation = (differences.iter().map(|each| (each - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt();
+    let t = T.get(differences.len() - 3).copied().unwrap_or(2.1);
+    format!(" {mean:+.1} ± {:.1}", t * deviation / count.sqrt())
 }
 
 type Hand = Box<dyn FnMut(&str) -> Attempt + Send>;
@@ -206,14 +230,14 @@ fn hand(writer: Writer, database: &Path) -> Option<Hand> {
         Writer::Sidecar => {
             let mut plan = gateway::plan(&database);
             plan.busy_timeout = BUSY_TIMEOUT;
-            let mut sidecar = SqliteGateway::new(Arc::new(plan));
+            let mut sidecar = SqliteGateway::new(database, Arc::new(plan));
             let mut next = gateway::publication(&gateway::look(&mut sidecar, CHANNEL), "");
             Some(Box::new(move |key| {
                 next.key = Secret::new(key);
                 let began = Instant::now();
                 match sidecar.publish(std::slice::from_ref(&next)).remove(0) {
                     Ok(published) => {
-                        next.expected = next.key.clone();
+                        next.expected = Some(next.key.clone());
                         Attempt { waited: published.waited, held: Some(published.held), failure: None }
                     }
                     Err(error) => Attempt { waited: began.elapsed(), held: None, failure: Some(format!("{error:?}")) },
@@ -330,7 +354,7 @@ const ENGLISH: Words = Words {
         "who writes beside it",
         "failed / writes",
         "gateway's requests/s (of alone)",
-        "its locked writes per 1,000 requests (counts; alone)",
+        "its locked writes per 1,000 requests (counts; alone) added by this writer ± 95 %",
         "wait, ms: p50 / p99 / max (p99, of ours)",
         "lock held, ms: p50 / p99 / max",
     ],
@@ -358,7 +382,7 @@ const CHINESE: Words = Words {
         "谁在旁边写",
         "失败 / 写入次数",
         "网关每秒请求数（与单独运行相比）",
-        "网关每 1000 个请求的 locked 次数（计数；单独运行时）",
+        "网关每 1000 个请求的 locked 次数（计数；单独运行时）由此写入者增加 ± 95 %",
         "等待，毫秒：p50 / p99 / 最长（p99 与本程序相比）",
         "占用锁，毫秒：p50 / p99 / 最长",
     ],
@@ -477,12 +501,15 @@ fn measure(wanted: usize) -> Report {
 
     let writes_of_ours =
         |scenes: &[Scene]| scenes.iter().map(|scene| scene.tallies[Writer::Sidecar as usize].writes).sum::<usize>();
+    let rounds = std::env::var("CONTENTION_ROUNDS").ok().and_then(|number| number.parse().ok()).unwrap_or(1);
     let mut round = 0;
-    while writes_of_ours(&scenes) < wanted {
+    while writes_of_ours(&scenes) < wanted || wanted > 0 && round < rounds {
+        // Once there are enough writes of all, further rounds are for what ours adds.
+        let rest = if writes_of_ours(&scenes) < wanted { &writers[..] } else { &[Writer::Nobody, Writer::Sidecar] };
         for scene in &mut scenes {
-            for turn in 0..writers.len() {
+            for turn in 0..rest.len() {
                 // Another one begins each time.
-                scene.play(writers[(turn + round) % writers.len()], round);
+                scene.play(rest[(turn + round) % rest.len()], round);
             }
             let tally = &scene.tallies[Writer::Sidecar as usize];
             eprintln!(

@@ -25,7 +25,7 @@
 //!
 //! Imports point one way: `cli → agent → {oauth::client, vault, gateway, notify, telemetry, secrets} →
 //! {credential, channel, oauth::request, oauth::response, messages} → config → {notify::services, oauth::presets} →
-//! leaves` (`secret`, `dsn`, `time`, `reason`, `finding`, `shape`, `failpoint`).
+//! leaves` (`secret`, `dsn`, `time`, `reason`, `finding`, `shape`, `memory`, `failpoint`).
 
 // `print!` and its kin panic where nobody reads: `cli::print` and `cli::progress::tell` do not.
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
@@ -40,6 +40,7 @@ pub mod dsn;
 pub mod failpoint;
 pub mod finding;
 pub mod gateway;
+pub mod memory;
 pub mod messages;
 pub mod mounts;
 pub mod notify;

@@ -14,12 +14,13 @@ mod secret;
 mod token;
 mod vault;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use agent::AgentReason;
 pub use channel::ChannelReason;
 pub use config::ConfigReason;
-pub use gateway::GatewayReason;
+pub use gateway::{ApiFailure, GatewayReason};
 pub use login::LoginReason;
 pub use notifier::NotifierReason;
 pub use secret::SecretReason;
@@ -39,7 +40,7 @@ pub enum Language {
 }
 
 /// Why something is as it is; one variant a room.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "room", content = "reason", rename_all = "snake_case")]
 pub enum Reason {
     /// About the config file.
@@ -74,15 +75,33 @@ impl Reason {
 }
 
 macro_rules! into_reason {
-    ($($kind:ident => $variant:ident),* $(,)?) => {
+    ($($kind:ident => $variant:ident as $room:literal),* $(,)?) => {
         $(impl From<$kind> for Reason {
             fn from(reason: $kind) -> Self {
                 Self::$variant(reason)
             }
         })*
+
+        impl<'de> Deserialize<'de> for Reason {
+            /// By way of a JSON value, so that the compiler writes the reading of all the variants out for one kind of
+            /// deserializer only: the derived form has four, which are half a megabyte.
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                #[derive(Deserialize)]
+                struct Written {
+                    room: String,
+                    reason: serde_json::Value,
+                }
+                let Written { room, reason } = Written::deserialize(deserializer)?;
+                match room.as_str() {
+                    $($room => $kind::deserialize(reason).map(Self::$variant).map_err(D::Error::custom),)*
+                    unknown => Err(D::Error::unknown_variant(unknown, &[$($room),*])),
+                }
+            }
+        }
     };
 }
 into_reason! {
-    ConfigReason => Config, SecretReason => Secret, TokenReason => Token, LoginReason => Login, VaultReason => Vault,
-    GatewayReason => Gateway, ChannelReason => Channel, NotifierReason => Notifier, AgentReason => Agent,
+    ConfigReason => Config as "config", SecretReason => Secret as "secret", TokenReason => Token as "token",
+    LoginReason => Login as "login", VaultReason => Vault as "vault", GatewayReason => Gateway as "gateway",
+    ChannelReason => Channel as "channel", NotifierReason => Notifier as "notifier", AgentReason => Agent as "agent",
 }

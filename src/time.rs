@@ -120,6 +120,13 @@ impl LocalClock {
     }
 }
 
+/// The time zone that `TZ` names, where the system has none of that name: times are shown in UTC then. A POSIX rule
+/// (`CST-8`) needs no database.
+pub fn missing_zone() -> Option<String> {
+    let named = std::env::var_os("TZ")?;
+    jiff::tz::TimeZone::try_system().is_err().then(|| named.to_string_lossy().into_owned())
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();

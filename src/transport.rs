@@ -85,6 +85,22 @@ pub fn client(transport: &Transport, key: Option<&Secret>) -> Result<Client, Tra
     builder.build().map_err(|error| TransportError::Client(plain(error)))
 }
 
+/// Reads an answer's body, at most so many bytes of it; says whether that cut it.
+///
+/// # Errors
+/// When it does not come to its end.
+pub async fn body(response: &mut reqwest::Response, most: usize) -> reqwest::Result<(Vec<u8>, bool)> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        let room = most - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Ok((body, true));
+        }
+    }
+    Ok((body, false))
+}
+
 /// An HTTP error and its causes in words, without the address, which may hold a secret.
 pub fn plain(error: reqwest::Error) -> String {
     let error = error.without_url();

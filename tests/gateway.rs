@@ -1,627 +1,338 @@
-//! The way into a gateway's SQLite file, on copies of databases that real gateways made. The rows are those of the
-//! fault table.
+//! The way into a gateway's database, the same on SQLite, MariaDB and PostgreSQL, on what real gateways made. The rows are
+//! those of the fault table.
 
 mod support;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use one_api_sidecar::channel::view::Status;
-use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
-use one_api_sidecar::gateway::sqlite::SqliteGateway;
-use one_api_sidecar::gateway::{Gateway, GatewayError, Publication, Published};
+use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind};
+use one_api_sidecar::gateway::{GatewayError, Publication, Published};
 use one_api_sidecar::reason::{ChannelReason, GatewayReason};
 use one_api_sidecar::secret::Secret;
-use support::gateway::{
-    Database, OneApi, Routed, Writers, database_reason, differences, feed, look, plan, publication, publish,
-    snapshot_all_rows,
-};
-
-const WRITABLE: [(&str, GatewayKind); 3] = [
-    ("one-api.db", GatewayKind::OneApi),
-    ("new-api-2025.db", GatewayKind::NewApi),
-    ("new-api-2026.db", GatewayKind::NewApi),
-];
-
-fn gateway(database: &Database) -> SqliteGateway {
-    SqliteGateway::new(Arc::new(database.plan()))
-}
-
-fn with(database: &Database, change: impl FnOnce(&mut GatewayPlan)) -> SqliteGateway {
-    let mut plan = database.plan();
-    change(&mut plan);
-    SqliteGateway::new(Arc::new(plan))
-}
+use support::engines::{FORKS, Fork, Store};
+use support::gateway::{database_reason, feed, key, look, publication, publish};
 
 fn refused(reason: ChannelReason) -> Result<Published, GatewayError> {
     Err(GatewayError::Channel(reason))
 }
 
-#[test]
-fn a_publish_changes_the_one_key_and_nothing_else_in_any_table() {
-    for (name, kind) in WRITABLE {
-        let database = Database::fixture(name);
-        let before = snapshot_all_rows(database.path());
-        let mut gateway = gateway(&database);
-
-        let published = feed(&mut gateway, 1, "a-new-access-token").unwrap();
-
-        assert!(!published.reenabled);
-        assert_eq!(gateway.kind(), Some(kind), "{name}");
-        let changed = differences(&before, &snapshot_all_rows(database.path()));
-        assert_eq!(changed, ["channels[1].key: 'fixture-access-token-1' -> 'a-new-access-token'"], "{name}");
-        assert_eq!(database.files(), ["one-api.db"], "{name}: nothing is left beside it");
-    }
+fn many_channels(store: &Store, first: i64, count: i64) {
+    let rows: Vec<String> = (first..first + count).map(|id| format!("({id}, 50, 'key-{id}', 'many', 1)")).collect();
+    store.run(&format!("INSERT INTO channels (id, type, {{key}}, name, created_time) VALUES {}", rows.join(", ")));
 }
 
-#[test]
-fn a_look_changes_nothing_and_shows_what_is_there() {
-    for (name, _) in WRITABLE {
-        let database = Database::fixture(name);
-        let before = (snapshot_all_rows(database.path()), gateway(&database).trace());
-        let mut gateway = gateway(&database);
+on_every_engine! {
+    fn a_publish_changes_the_one_key_and_nothing_else(engine) {
+        for (fork, kind) in [(Fork::OneApi, GatewayKind::OneApi), (Fork::NewApi, GatewayKind::NewApi)] {
+            let store = Store::fixture(engine, fork);
+            let before = store.snapshot();
+            let mut gateway = store.gateway();
 
-        let all = gateway.list().unwrap();
-        let wanted = [
-            ChannelSelect::Name("两组渠道".into()),
-            ChannelSelect::Name(r#"it's "quoted"; -- 名字"#.into()),
-            ChannelSelect::Id(1),
-            ChannelSelect::Name("codex-a".into()),
-            ChannelSelect::Id(404),
-        ];
-        let some = gateway.observe(&wanted).unwrap();
+            let published = feed(&mut *gateway, 1, "a-new-access-token").unwrap();
 
-        assert_eq!(some.iter().map(|view| view.id).collect::<Vec<_>>(), [1, 2, 7], "{name}: each once, by id");
-        assert_eq!(some, [all[0].clone(), all[1].clone(), all[6].clone()], "{name}");
-        let states: Vec<_> = all.iter().take(4).map(|view| (view.status, view.abilities_off)).collect();
+            assert!(!published.reenabled);
+            assert_eq!(gateway.kind(), Some(kind));
+            let changed = store.changed_since(&before);
+            assert_eq!(changed, ["channels[1].key: 'fixture-access-token-1' -> 'a-new-access-token'"], "{fork:?}");
+        }
+    }
+
+    fn a_look_changes_nothing_and_shows_what_is_there(engine) {
+        for fork in FORKS {
+            let store = Store::fixture(engine, fork);
+            let before = store.snapshot();
+            let mut gateway = store.gateway();
+
+            let all = gateway.list().unwrap();
+            let wanted = [
+                ChannelSelect::Name("两组渠道".into()),
+                ChannelSelect::Id(1),
+                ChannelSelect::Name("codex-a".into()),
+                ChannelSelect::Name("CODEX-A ".into()),
+                ChannelSelect::Id(404),
+            ];
+            let some = gateway.observe(&wanted).unwrap();
+
+            assert_eq!(some, [all[0].clone(), all[1].clone()], "{fork:?}: each once, by id, and no name that is alike");
+            let states: Vec<_> = all.iter().take(4).map(|view| (view.status, view.abilities_off)).collect();
+            let expected = [
+                (Status::Enabled, false),
+                (Status::Enabled, false),
+                (Status::DisabledByHand, true),
+                (Status::AutoDisabled, true),
+            ];
+            assert_eq!(states, expected, "{fork:?}");
+            assert_eq!(all[3].status_reason.is_some(), fork == Fork::NewApi, "new-api says why");
+            assert!(all[0].created_time > 1_700_000_000 && all[0].kind > 0, "{:?}", all[0]);
+            assert_eq!(store.changed_since(&before), [""; 0], "{fork:?}");
+        }
+    }
+
+    fn a_look_at_thousands_of_channels_finds_each(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        many_channels(&store, 1000, 2000);
+        let wanted: Vec<_> = (1000..3000).map(ChannelSelect::Id).collect();
+        let views = store.gateway().observe(&wanted).unwrap();
+        assert_eq!(views.len(), 2000);
+        assert!(views.iter().all(|view| view.key == Some(Secret::new(format!("key-{}", view.id)))));
+    }
+
+    fn a_batch_is_answered_in_order_and_one_refusal_stops_no_other(engine) {
+        let store = Store::fixture(engine, Fork::NewApi);
+        many_channels(&store, 100, 5);
+        store.run("UPDATE channels SET type = 57 WHERE id = 103");
+        let mut gateway = store.gateway();
+        let wanted: Vec<_> = (100..105).map(ChannelSelect::Id).collect();
+        let views = gateway.observe(&wanted).unwrap();
+        let mut batch: Vec<_> = views.iter().map(|view| publication(view, &format!("new-{}", view.id))).collect();
+        batch[1].expected = Some(Secret::new("not what it holds"));
+        batch[2].key = Secret::new("a\nb");
+        batch.push(Publication { id: 404, ..batch[0].clone() });
+
+        let answers: Vec<_> = gateway.publish(&batch).into_iter().map(|answer| answer.err()).collect();
+
+        let channel = |reason| Some(GatewayError::Channel(reason));
         let expected = [
-            (Status::Enabled, false),
-            (Status::Enabled, false),
-            (Status::DisabledByHand, true),
-            (Status::AutoDisabled, true),
+            None,
+            channel(ChannelReason::Conflict),
+            channel(ChannelReason::UnsafeKey),
+            channel(ChannelReason::SelfRefreshing),
+            None,
+            channel(ChannelReason::Conflict),
         ];
-        assert_eq!(states, expected, "{name}");
-        assert_eq!(all[3].status_reason.is_some(), name != "one-api.db", "{name}: new-api says why");
-        assert_eq!((snapshot_all_rows(database.path()), gateway.trace()), before, "{name}");
+        assert_eq!(answers, expected);
+        assert_eq!([100, 101, 103, 104].map(|id| store.key(id)), ["new-100", "key-101", "key-103", "new-104"]);
     }
-}
 
-#[test]
-fn a_look_at_thousands_of_channels_finds_each() {
-    let database = Database::fixture("one-api.db");
-    many_channels(&database, 1000, 2000);
-    let wanted: Vec<_> = (1000..3000).map(ChannelSelect::Id).collect();
-    let views = gateway(&database).observe(&wanted).unwrap();
-    assert_eq!(views.len(), 2000);
-    assert!(views.iter().all(|view| view.key.expose() == format!("key-{}", view.id)));
-}
-
-fn many_channels(database: &Database, first: i64, count: i64) {
-    database.run(&format!(
-        "WITH RECURSIVE n(i) AS (SELECT {first} UNION ALL SELECT i + 1 FROM n WHERE i < {first} + {count} - 1)
-         INSERT INTO channels (id, type, key, name, created_time) SELECT i, 50, 'key-' || i, 'many', 1 FROM n"
-    ));
-}
-
-#[test]
-fn a_batch_is_answered_in_order_and_one_refusal_stops_no_other() {
-    let database = Database::fixture("new-api-2026.db");
-    let mut gateway = gateway(&database);
-    let views = gateway.list().unwrap();
-    let mut batch: Vec<_> = views.iter().map(|view| publication(view, &format!("new-{}", view.id))).collect();
-    batch[1].expected = Secret::new("not what it holds");
-    batch[2].key = Secret::new("a\nb");
-    batch.push(Publication { id: 404, ..batch[0].clone() });
-
-    let answers: Vec<_> = gateway.publish(&batch).into_iter().map(|answer| answer.err()).collect();
-
-    let channel = |reason| Some(GatewayError::Channel(reason));
-    assert_eq!(views.iter().map(|view| view.id).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 9, 10]);
-    let expected = [
-        None,
-        channel(ChannelReason::Conflict),
-        channel(ChannelReason::UnsafeKey),
-        None,
-        None,
-        None,
-        None,
-        channel(ChannelReason::MultiKey),
-        channel(ChannelReason::SelfRefreshing),
-        channel(ChannelReason::Conflict),
-    ];
-    assert_eq!(answers, expected);
-    assert_eq!([database.key(1), database.key(2), database.key(7)], ["new-1", "fixture-access-token-2", "new-7"]);
-}
-
-#[test]
-fn more_than_a_batch_is_written_in_several() {
-    let database = Database::fixture("one-api.db");
-    many_channels(&database, 100, 100);
-    let mut gateway = gateway(&database);
-    let wanted: Vec<_> = (100..200).map(ChannelSelect::Id).collect();
-    let views = gateway.observe(&wanted).unwrap();
-    let batch: Vec<_> = views.iter().map(|view| publication(view, "new")).collect();
-    assert!(gateway.publish(&batch).iter().all(Result::is_ok));
-    assert!(gateway.observe(&wanted).unwrap().iter().all(|view| view.key.expose() == "new"));
-}
-
-#[test]
-fn row_42_keys_and_names_with_quotes_are_bound_and_unsafe_ones_never_written() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let hostile = r#"'); DROP TABLE channels; -- "名字" \ %s ?1 :key"#;
-    feed(&mut gateway, 7, hostile).unwrap();
-    assert_eq!(database.key(7), hostile);
-    feed(&mut gateway, 7, "back").unwrap();
-
-    let before = snapshot_all_rows(database.path());
-    for key in ["", "a\nb", "a\rb", "a\0b", "\u{7f}", "a\tb", "\u{85}"] {
-        assert_eq!(feed(&mut gateway, 7, key), refused(ChannelReason::UnsafeKey), "{key:?}");
+    fn more_than_a_batch_is_written_in_several(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        many_channels(&store, 100, 100);
+        let mut gateway = store.gateway();
+        let wanted: Vec<_> = (100..200).map(ChannelSelect::Id).collect();
+        let views = gateway.observe(&wanted).unwrap();
+        let batch: Vec<_> = views.iter().map(|view| publication(view, "new")).collect();
+        assert!(gateway.publish(&batch).iter().all(Result::is_ok));
+        assert!(gateway.observe(&wanted).unwrap().iter().all(|view| view.key == Some(Secret::new("new"))));
     }
-    assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0]);
-}
 
-#[test]
-fn keys_are_compared_by_their_bytes_whatever_they_are_stored_as() {
-    let database = Database::fixture("one-api.db");
-    database.run(
-        "UPDATE channels SET key = CAST('as a blob' AS BLOB) WHERE id = 1;
-         UPDATE channels SET key = NULL WHERE id = 2;
-         UPDATE channels SET key = CAST(x'61ff62' AS TEXT) WHERE id = 5;",
-    );
-    let mut gateway = gateway(&database);
-    feed(&mut gateway, 1, "new-1").unwrap();
-    feed(&mut gateway, 2, "new-2").unwrap();
-    assert_eq!([database.key(1), database.key(2)], ["new-1", "new-2"]);
-    // What is not text is seen, hides no other row, and is never written over.
-    assert_eq!(look(&mut gateway, 5).key.expose(), "a\u{fffd}b");
-    assert_eq!(feed(&mut gateway, 5, "new-5"), refused(ChannelReason::Conflict));
-}
-
-#[test]
-fn a_database_that_undoes_the_write_keeps_nothing_of_it() {
-    let database = Database::fixture("one-api.db");
-    database.run(
-        "CREATE TRIGGER undo AFTER UPDATE OF key ON channels
-         BEGIN UPDATE channels SET key = 'sentinel-undone' WHERE id = NEW.id; END",
-    );
-    let before = snapshot_all_rows(database.path());
-    let reason = database_reason(feed(&mut gateway(&database), 1, "sentinel-new"));
-    assert!(matches!(reason, GatewayReason::Failed { .. }), "{reason:?}");
-    assert!(!format!("{reason:?}").contains("sentinel"));
-    assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0]);
-}
-
-#[test]
-fn row_17_a_lock_of_3_seconds_is_waited_for() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let publication = publication(&look(&mut gateway, 1), "new");
-    let locker = database.connect();
-    locker.execute_batch("BEGIN EXCLUSIVE").unwrap();
-    let unlock = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(3));
-        locker.execute_batch("COMMIT").unwrap();
-    });
-    let published = publish(&mut gateway, &publication).unwrap();
-    unlock.join().unwrap();
-    assert!(published.waited >= Duration::from_millis(2900), "{published:?}");
-    assert!(published.held < Duration::from_secs(1), "{published:?}");
-}
-
-#[test]
-fn row_18_a_lock_longer_than_the_budget_is_said_and_the_next_try_succeeds() {
-    let database = Database::fixture("one-api.db");
-    let mut patient = gateway(&database);
-    let publication = publication(&look(&mut patient, 1), "new");
-    let mut hasty = with(&database, |plan| plan.busy_timeout = Duration::from_millis(200));
-    let locker = database.connect();
-    for lock in ["BEGIN EXCLUSIVE", "BEGIN IMMEDIATE"] {
-        locker.execute_batch(lock).unwrap();
-        let reason = database_reason(publish(&mut hasty, &publication));
-        assert!(matches!(reason, GatewayReason::Busy { waited_ms: 200..=1000 }), "{lock}: {reason:?}");
-        locker.execute_batch("ROLLBACK").unwrap();
+    fn keys_are_compared_by_their_bytes(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let view = look(&mut *gateway, 1);
+        for alike in ["FIXTURE-access-token-1", "fixture-access-token-1 "] {
+            store.run(&format!("UPDATE channels SET {{key}} = '{alike}' WHERE id = 1"));
+            assert_eq!(publish(&mut *gateway, &publication(&view, "new")), refused(ChannelReason::Conflict), "{alike:?}");
+        }
+        let name = "UPDATE channels SET name = 'ünïcode 名字', {key} = 'кључ' WHERE id = 1";
+        store.run(name);
+        feed(&mut *gateway, 1, "new").unwrap();
+        assert_eq!(look(&mut *gateway, 1).name, "ünïcode 名字");
     }
-    publish(&mut hasty, &publication).unwrap();
-    assert_eq!(database.key(1), "new");
-}
 
-#[test]
-fn a_reader_that_stays_makes_us_give_the_lock_back_before_the_gateway_gives_up() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let publication = publication(&look(&mut gateway, 1), "new");
-    let reader = database.connect();
-    reader.execute_batch("BEGIN; SELECT * FROM channels").unwrap();
-    let _held: i64 = reader.query_row("SELECT count(*) FROM channels", [], |row| row.get(0)).unwrap();
-    let reason = database_reason(publish(&mut gateway, &publication));
-    assert!(matches!(reason, GatewayReason::Busy { waited_ms: 900..=2500 }), "{reason:?}");
-    reader.execute_batch("COMMIT").unwrap();
-    assert_eq!(database.key(1), "fixture-access-token-1", "nothing half done");
-    publish(&mut gateway, &publication).unwrap();
-}
+    fn row_42_keys_and_names_with_quotes_are_bound_and_unsafe_ones_never_written(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let hostile = r#"'); DROP TABLE channels; -- "名字" \ %s ?1 $1 :key"#;
+        feed(&mut *gateway, 2, hostile).unwrap();
+        assert_eq!(key(&look(&mut *gateway, 2)), hostile);
+        assert_eq!(gateway.observe(&[ChannelSelect::Name(hostile.into())]), Ok(Vec::new()));
+        feed(&mut *gateway, 2, "back").unwrap();
 
-#[test]
-fn row_19_beside_busy_writers_no_write_fails_on_either_side() {
-    // Writers that never pause lock out each other as well (with nobody else there: 4 times in 6 s), so theirs are
-    // counted only where they wait for their upstream.
-    for (mode, upstream) in [("DELETE", 0), ("WAL", 0), ("DELETE", 20), ("WAL", 20)] {
-        let database = Database::fixture("one-api.db");
-        let set_mode = format!("PRAGMA journal_mode={mode}");
-        let _: String = database.connect().query_row(&set_mode, [], |row| row.get(0)).unwrap();
-        let mut gateway = gateway(&database);
-        let writers = Writers::start(database.path(), 4, Duration::from_millis(upstream));
-        let mut published = Vec::new();
-        for round in 0..50 {
-            published.push(feed(&mut gateway, 1, &format!("key-{round}")).unwrap());
-            let before = writers.requests();
-            while writers.requests() == before {
-                std::thread::yield_now();
+        let before = store.snapshot();
+        for key in ["", "a\nb", "a\rb", "a\0b", "\u{7f}", "a\tb", "\u{85}"] {
+            assert_eq!(feed(&mut *gateway, 2, key), refused(ChannelReason::UnsafeKey), "{key:?}");
+        }
+        assert_eq!(store.changed_since(&before), [""; 0]);
+    }
+
+    fn row_17_a_lock_is_waited_for(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let publication = publication(&look(&mut *gateway, 1), "new");
+        let lock = store.lock("1");
+        let (written, answer) = channel();
+        let writing = std::thread::spawn(move || written.send(publish(&mut *gateway, &publication)).unwrap());
+        assert!(answer.recv_timeout(Duration::from_secs(3)).is_err(), "it waits");
+        drop(lock);
+        let published = answer.recv_timeout(Duration::from_secs(5)).unwrap().unwrap();
+        writing.join().unwrap();
+        assert!(published.waited >= Duration::from_millis(2500), "{published:?}");
+        assert_eq!(store.key(1), "new");
+    }
+
+    fn row_18_a_lock_longer_than_the_budget_is_said_and_the_next_try_succeeds(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut hasty = store.gateway_with(|plan| plan.busy_timeout = Duration::from_millis(200));
+        let publication = publication(&look(&mut *hasty, 1), "new");
+        let lock = store.lock("1");
+        match database_reason(publish(&mut *hasty, &publication)) {
+            GatewayReason::Busy { waited_ms } | GatewayReason::RowsLocked { waited_ms, .. } => {
+                assert!((200..5000).contains(&waited_ms), "{waited_ms}");
             }
+            other => panic!("{other:?}"),
         }
-        let (requests, locked) = writers.stop();
-        let mut waited: Vec<_> = published.iter().map(|published| published.waited).collect();
-        let mut held: Vec<_> = published.iter().map(|published| published.held).collect();
-        waited.sort();
-        held.sort();
-        println!(
-            "{mode}, upstream {upstream} ms: {requests} requests beside, {locked} locked; \
-             waited p50 {:?} max {:?}; held p50 {:?} max {:?}",
-            waited[25], waited[49], held[25], held[49]
+        drop(lock);
+        assert_eq!(store.key(1), "fixture-access-token-1", "nothing half done");
+        publish(&mut *hasty, &publication).unwrap();
+        assert_eq!(store.key(1), "new");
+    }
+
+    fn row_23_a_database_that_is_not_migrated_yet_is_waited_for(engine) {
+        let store = Store::empty(engine);
+        let mut gateway = store.gateway();
+        let abilities = "CREATE TABLE abilities ({group} varchar(32), model varchar(191), channel_id bigint,
+            enabled boolean, priority bigint)";
+        store.run(abilities);
+        let reason = database_reason(gateway.list());
+        assert_eq!(reason, GatewayReason::NotMigrated { path: store.shown() });
+        store.run(
+            "CREATE TABLE channels (id bigint PRIMARY KEY, type bigint, {key} text, status bigint, name varchar(191),
+                created_time bigint, config text)",
         );
-        assert!(upstream == 0 || locked == 0, "{mode}: {locked} of the gateway's own writes");
-        assert_eq!(database.key(1), "key-49");
-        assert_eq!(database.integrity(), "ok");
+        store.run("INSERT INTO channels VALUES (1, 50, 'old', 1, 'first', 7, '')");
+        feed(&mut *gateway, 1, "new").unwrap();
+        assert_eq!(store.key(1), "new");
     }
-}
 
-#[test]
-fn row_20_a_database_in_wal_mode_is_written_beside_an_old_snapshot() {
-    let database = Database::fixture("new-api-2026.db");
-    let gateways_own = database.connect();
-    let _: String = gateways_own.query_row("PRAGMA journal_mode=WAL", [], |row| row.get(0)).unwrap();
-    gateways_own.execute_batch("BEGIN").unwrap();
-    let _snapshot: i64 = gateways_own.query_row("SELECT count(*) FROM channels", [], |row| row.get(0)).unwrap();
-
-    feed(&mut gateway(&database), 4, "new").unwrap();
-
-    gateways_own.execute_batch("COMMIT").unwrap();
-    let (key, status): (String, i64) = gateways_own
-        .query_row("SELECT key, status FROM channels WHERE id = 4", [], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    assert_eq!((key.as_str(), status), ("new", 1));
-    let mode: String = gateways_own.query_row("PRAGMA journal_mode", [], |row| row.get(0)).unwrap();
-    assert_eq!(mode, "wal", "its mode is its own");
-}
-
-#[test]
-fn row_21_a_hot_journal_is_rolled_back_before_we_write() {
-    let original = Database::fixture("one-api.db");
-    let before = snapshot_all_rows(original.path());
-    let crashed = original.as_a_kill_would_leave_it();
-    let untouched = std::fs::read(Database::fixture("one-api.db").path()).unwrap();
-    assert_ne!(std::fs::read(crashed.path()).unwrap(), untouched, "half of it is in the file");
-
-    feed(&mut gateway(&crashed), 1, "new").unwrap();
-
-    let changed = differences(&before, &snapshot_all_rows(crashed.path()));
-    assert_eq!(changed, ["channels[1].key: 'fixture-access-token-1' -> 'new'"]);
-    assert_eq!(crashed.integrity(), "ok");
-    assert_eq!(crashed.files(), ["one-api.db"]);
-}
-
-#[test]
-fn row_22_a_missing_database_is_said_and_nothing_is_created() {
-    let database = Database::absent();
-    let mut gateway = gateway(&database);
-    let missing = GatewayReason::Missing { path: database.path().display().to_string() };
-    assert_eq!(database_reason(gateway.list()), missing);
-    assert_eq!(database_reason(gateway.observe(&[ChannelSelect::Id(1)])), missing);
-    assert_eq!(database_reason(gateway.probe()), missing);
-    let publication =
-        Publication { id: 1, created_time: 1, expected: Secret::new("a"), key: Secret::new("b"), reenable: false };
-    assert_eq!(database_reason(publish(&mut gateway, &publication)), missing);
-    assert_eq!(gateway.examine().len(), 1);
-    assert_eq!(database.files(), [""; 0]);
-}
-
-#[test]
-fn row_23_an_empty_or_unmigrated_database_is_waited_for() {
-    let database = Database::absent();
-    let not_migrated = GatewayReason::NotMigrated { path: database.path().display().to_string() };
-    let mut gateway = gateway(&database);
-
-    std::fs::write(database.path(), "").unwrap();
-    assert_eq!(database_reason(gateway.list()), not_migrated);
-    for step in [
-        "PRAGMA user_version = 1",
-        "CREATE TABLE abilities (`group` text, model text, channel_id integer, enabled numeric, priority integer)",
-    ] {
-        database.run(step);
-        assert_eq!(database_reason(gateway.list()), not_migrated, "after {step}");
-    }
-    assert_eq!(database.files(), ["one-api.db"]);
-
-    database.run(
-        "CREATE TABLE channels (id integer PRIMARY KEY, type integer, key text, status integer, name text,
-                                created_time integer, config text);
-         INSERT INTO channels VALUES (1, 50, 'old', 1, 'first', 7, '')",
-    );
-    feed(&mut gateway, 1, "new").unwrap();
-    assert_eq!(database.key(1), "new");
-}
-
-#[test]
-fn row_24_an_unknown_fork_is_refused_by_the_columns_that_were_missed() {
-    for (name, change, expected) in [
-        ("one-api.db", "ALTER TABLE channels RENAME COLUMN key TO secret", &["key"][..]),
-        ("one-api.db", "ALTER TABLE channels DROP COLUMN config", &["config", "auto_ban", "other_info"]),
-        ("new-api-2025.db", "ALTER TABLE channels RENAME COLUMN other_info TO info", &["other_info"]),
-        ("new-api-2026.db", "ALTER TABLE channels RENAME COLUMN status TO state", &["status"]),
-        ("one-api.db", "ALTER TABLE abilities RENAME COLUMN enabled TO on_", &["abilities.enabled"]),
-        ("one-api.db", "ALTER TABLE channels ADD COLUMN deleted_at datetime", &["proxy", "plugin", "only_chat"]),
-        ("one-api.db", "DROP TABLE channels; DROP TABLE abilities; DROP TABLE redemptions", &["channels"]),
-    ] {
-        let database = Database::fixture(name);
-        let mut gateway = gateway(&database);
-        let publication = publication(&look(&mut gateway, 1), "new");
-        database.run(change);
-        let before = snapshot_all_rows(database.path());
-        let unknown = GatewayReason::Unknown { missing: expected.iter().map(|name| (*name).to_owned()).collect() };
-        assert_eq!(database_reason(gateway.list()), unknown, "{change}");
-        assert_eq!(database_reason(publish(&mut gateway, &publication)), unknown, "{change}");
-        assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0], "{change}");
-    }
-}
-
-#[test]
-fn row_24_one_hub_and_another_kind_than_the_configured_are_refused() {
-    let database = Database::fixture("one-hub.db");
-    let before = snapshot_all_rows(database.path());
-    let mut one_hub = gateway(&database);
-    assert_eq!(database_reason(one_hub.list()), GatewayReason::OneHub);
-    assert_eq!(database_reason(one_hub.probe()), GatewayReason::OneHub);
-    assert_eq!(one_hub.kind(), Some(GatewayKind::OneHub));
-    assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0]);
-
-    let database = Database::fixture("new-api-2025.db");
-    let mut misnamed = with(&database, |plan| plan.kind = Some(GatewayKind::OneApi));
-    let other = GatewayReason::OtherKind { wanted: "one-api".into(), found: "new-api".into() };
-    assert_eq!(database_reason(misnamed.list()), other);
-}
-
-#[test]
-fn row_25_a_database_replaced_by_rename_is_seen_and_the_next_write_goes_into_it() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    feed(&mut gateway, 1, "new").unwrap();
-    gateway.changed();
-
-    std::fs::rename(Database::fixture("one-api.db").path(), database.path()).unwrap();
-
-    assert!(gateway.changed());
-    assert_eq!(look(&mut gateway, 1).key.expose(), "fixture-access-token-1");
-    feed(&mut gateway, 1, "new").unwrap();
-    assert_eq!(database.key(1), "new");
-}
-
-#[test]
-fn row_25_a_database_replaced_while_we_wait_is_not_taken_for_written() {
-    for mode in ["DELETE", "WAL"] {
-        let database = Database::fixture("one-api.db");
-        let locker = database.connect();
-        let _: String = locker.query_row(&format!("PRAGMA journal_mode={mode}"), [], |row| row.get(0)).unwrap();
-        let mut gateway = gateway(&database);
-        let publication = publication(&look(&mut gateway, 1), "new");
-        locker.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let writing = std::thread::spawn(move || publish(&mut gateway, &publication));
-        wait_until_open_twice(database.path());
-        std::fs::rename(Database::fixture("one-api.db").path(), database.path()).unwrap();
-        locker.execute_batch("COMMIT").unwrap();
-        assert_eq!(database_reason(writing.join().unwrap()), GatewayReason::Moved, "{mode}");
-    }
-}
-
-/// Until this process has the file open twice: by the test's connection and by the gateway's.
-fn wait_until_open_twice(path: &Path) {
-    let opened = || {
-        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
-        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        targets.filter(|target| target == path).count()
-    };
-    while opened() < 2 {
-        std::thread::yield_now();
-    }
-    // It has the file by its name now; let it come to the lock.
-    std::thread::sleep(Duration::from_millis(50));
-}
-
-#[test]
-fn row_26_a_database_restored_in_place_is_seen() {
-    let database = Database::fixture("one-api.db");
-    let backup = std::fs::read(database.path()).unwrap();
-    let mut gateway = gateway(&database);
-    feed(&mut gateway, 1, "new").unwrap();
-    gateway.changed();
-    std::fs::write(database.path(), backup).unwrap();
-    assert!(gateway.changed());
-    assert_eq!(look(&mut gateway, 1).key.expose(), "fixture-access-token-1");
-}
-
-#[test]
-fn row_27_what_is_no_database_or_damaged_is_said_and_not_written() {
-    let database = Database::absent();
-    std::fs::write(database.path(), "certainly not a database ".repeat(400)).unwrap();
-    let path = database.path().display().to_string();
-    assert_eq!(database_reason(gateway(&database).list()), GatewayReason::NotADatabase { path });
-
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let publication = publication(&look(&mut gateway, 1), "new");
-    let mut bytes = std::fs::read(database.path()).unwrap();
-    bytes[4096..].fill(0xa5);
-    std::fs::write(database.path(), &bytes).unwrap();
-    let corrupt = GatewayReason::Corrupt { path: database.path().display().to_string() };
-    assert_eq!(database_reason(gateway.list()), corrupt);
-    assert_eq!(database_reason(publish(&mut gateway, &publication)), corrupt);
-    assert_eq!(std::fs::read(database.path()).unwrap(), bytes, "not a byte was written");
-}
-
-#[test]
-fn row_31_and_63_a_key_or_a_channel_that_is_another_by_now_is_not_written() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let first = look(&mut gateway, 1);
-    database.run("UPDATE channels SET key = 'by an admin' WHERE id = 1");
-    assert_eq!(publish(&mut gateway, &publication(&first, "new")), refused(ChannelReason::Conflict));
-    assert_eq!(database.key(1), "by an admin");
-
-    // The last channel is deleted and its id given out again, by chance even with the same key.
-    let last = look(&mut gateway, 7);
-    database.run("UPDATE channels SET created_time = created_time + 60, name = 'another' WHERE id = 7");
-    assert_eq!(publish(&mut gateway, &publication(&last, "new")), refused(ChannelReason::Conflict));
-    assert_eq!(database.key(7), "fixture-access-token-7");
-}
-
-#[test]
-fn row_32_a_deleted_channel_is_left_out_of_a_look_and_never_written() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let gone = look(&mut gateway, 7);
-    database.run("DELETE FROM channels WHERE id = 7");
-    let before = snapshot_all_rows(database.path());
-    assert_eq!(gateway.observe(&[ChannelSelect::Id(7)]).unwrap(), []);
-    assert_eq!(publish(&mut gateway, &publication(&gone, "new")), refused(ChannelReason::Conflict));
-    assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0]);
-}
-
-#[test]
-fn row_33_a_channel_disabled_by_hand_gets_its_key_and_stays_disabled() {
-    for (name, _) in WRITABLE {
-        let database = Database::fixture(name);
-        let before = snapshot_all_rows(database.path());
-        let published = feed(&mut gateway(&database), 3, "new").unwrap();
-        assert!(!published.reenabled, "{name}");
-        let changed = differences(&before, &snapshot_all_rows(database.path()));
-        assert_eq!(changed, ["channels[3].key: 'fixture-access-token-3' -> 'new'"], "{name}");
-    }
-}
-
-#[test]
-fn row_34_a_channel_that_its_dead_key_disabled_is_enabled_with_its_abilities() {
-    for (name, _) in WRITABLE {
-        let database = Database::fixture(name);
-        let before = snapshot_all_rows(database.path());
-        let published = feed(&mut gateway(&database), 4, "new").unwrap();
-        assert!(published.reenabled, "{name}");
-        let changed = differences(&before, &snapshot_all_rows(database.path()));
-        assert_eq!(changed.len(), 3, "{name}: {changed:?}");
-        assert!(changed[0].starts_with("abilities[") && changed[0].ends_with("].enabled: 0 -> 1"), "{changed:?}");
-        assert_eq!(changed[1], "channels[4].key: 'fixture-access-token-4' -> 'new'");
-        assert_eq!(changed[2], "channels[4].status: 3 -> 1");
-    }
-}
-
-#[test]
-fn row_34_abilities_that_a_dying_gateway_left_off_come_with_the_next_key_and_never_by_hands_doing() {
-    for (name, _) in WRITABLE {
-        let database = Database::fixture(name);
-        // one-api switches the abilities off first, and then the channel: it was killed between the two.
-        for (channel, status) in [(1, 1), (2, 2)] {
-            support::gateway::connect(database.path())
-                .execute_batch(&format!(
-                    "UPDATE abilities SET enabled = 0 WHERE channel_id = {channel};
-                     UPDATE channels SET status = {status} WHERE id = {channel}"
-                ))
-                .unwrap();
+    fn row_24_an_unknown_fork_is_refused_by_the_columns_that_were_missed(engine) {
+        for (fork, change, expected) in [
+            (Fork::OneApi, "ALTER TABLE channels RENAME COLUMN {key} TO secret", &["key"][..]),
+            (Fork::OneApi, "ALTER TABLE channels DROP COLUMN config", &["config", "auto_ban", "other_info"]),
+            (Fork::NewApi, "ALTER TABLE channels RENAME COLUMN status TO state", &["status"]),
+            (Fork::OneApi, "ALTER TABLE abilities RENAME COLUMN enabled TO on_", &["abilities.enabled"]),
+            (Fork::OneApi, "ALTER TABLE channels ADD COLUMN deleted_at bigint", &["proxy", "plugin", "only_chat"]),
+        ] {
+            let store = Store::fixture(engine, fork);
+            let mut gateway = store.gateway();
+            let publication = publication(&look(&mut *gateway, 1), "new");
+            store.run(change);
+            let before = store.snapshot();
+            let unknown = GatewayReason::Unknown { missing: expected.iter().map(|name| (*name).to_owned()).collect() };
+            assert_eq!(database_reason(gateway.list()), unknown, "{change}");
+            assert_eq!(database_reason(publish(&mut *gateway, &publication)), unknown, "{change}");
+            assert_eq!(store.changed_since(&before), [""; 0], "{change}");
         }
-        let mut gateway = gateway(&database);
-        let half = look(&mut gateway, 1);
-        assert!(half.abilities_off && half.status == Status::Enabled, "{name}");
-        let published = feed(&mut gateway, 1, "new").unwrap();
-        assert!(!published.reenabled, "{name}: its status is as it was");
-        assert!(!look(&mut gateway, 1).abilities_off, "{name}");
-        feed(&mut gateway, 2, "new").unwrap();
-        let by_hand = look(&mut gateway, 2);
-        assert!(by_hand.abilities_off && by_hand.status == Status::DisabledByHand, "{name}");
+        let store = Store::empty(engine);
+        store.run("CREATE TABLE something (id bigint)");
+        let unknown = GatewayReason::Unknown { missing: vec!["channels".into()] };
+        assert_eq!(database_reason(store.gateway().list()), unknown);
     }
-}
 
-#[test]
-fn row_34_the_gateway_serves_with_the_new_key_at_the_next_request() {
-    let database = Database::fixture("one-api.db");
-    let one_api = OneApi::open(database.path());
-    let mut gateway = gateway(&database);
-    let request = || one_api.request("default", "gpt-4o", |key| key == "alive");
-    assert_eq!(request(), Routed::Refused(1));
-    assert_eq!(request(), Routed::NoChannel);
-    feed(&mut gateway, 1, "alive").unwrap();
-    assert_eq!(request(), Routed::Served(1));
+    fn row_24_one_hub_and_another_kind_than_the_configured_are_refused(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut misnamed = store.gateway_with(|plan| plan.kind = Some(GatewayKind::NewApi));
+        let other = GatewayReason::OtherKind { wanted: "new-api".into(), found: "one-api".into() };
+        assert_eq!(database_reason(misnamed.list()), other);
 
-    // A key without the wish to re-enable leaves the status.
-    one_api.disable(1);
-    let view = look(&mut gateway, 1);
-    let quiet = Publication { reenable: false, ..publication(&view, "alive-2") };
-    assert!(!publish(&mut gateway, &quiet).unwrap().reenabled);
-    assert_eq!(look(&mut gateway, 1).status, Status::AutoDisabled);
-    // And the status alone may be asserted again, the key being there already.
-    assert!(feed(&mut gateway, 1, "alive-2").unwrap().reenabled);
-}
+        let mut one_hub = store.gateway();
+        one_hub.list().unwrap();
+        store.run("ALTER TABLE channels ADD COLUMN deleted_at bigint");
+        store.run("ALTER TABLE channels ADD COLUMN plugin bigint");
+        assert_eq!(database_reason(one_hub.list()), GatewayReason::OneHub);
+        assert_eq!(database_reason(one_hub.probe()), GatewayReason::OneHub);
+        assert_eq!(one_hub.kind(), Some(GatewayKind::OneHub));
+    }
 
-#[test]
-fn row_38_multi_key_and_self_refreshing_channels_are_refused() {
-    let database = Database::fixture("new-api-2026.db");
-    let before = snapshot_all_rows(database.path());
-    let mut gateway = gateway(&database);
-    assert!(look(&mut gateway, 9).multi_key);
-    assert_eq!(feed(&mut gateway, 9, "new"), refused(ChannelReason::MultiKey));
-    assert_eq!(look(&mut gateway, 10).kind, 57);
-    assert_eq!(feed(&mut gateway, 10, "new"), refused(ChannelReason::SelfRefreshing));
-    assert_eq!(differences(&before, &snapshot_all_rows(database.path())), [""; 0]);
-}
+    fn row_31_and_63_a_key_or_a_channel_that_is_another_by_now_is_not_written(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let first = look(&mut *gateway, 1);
+        store.run("UPDATE channels SET {key} = 'by an admin' WHERE id = 1");
+        assert_eq!(publish(&mut *gateway, &publication(&first, "new")), refused(ChannelReason::Conflict));
+        assert_eq!(store.key(1), "by an admin");
 
-#[test]
-fn row_59_a_database_with_a_hard_link_is_refused() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    let publication = publication(&look(&mut gateway, 1), "new");
-    let elsewhere = Database::absent();
-    std::fs::hard_link(database.path(), elsewhere.path()).unwrap();
-    let shared = GatewayReason::SharedInode { path: database.path().display().to_string() };
-    assert_eq!(database_reason(gateway.probe()), shared);
-    assert_eq!(database_reason(publish(&mut gateway, &publication)), shared);
-    std::fs::remove_file(elsewhere.path()).unwrap();
-    publish(&mut gateway, &publication).unwrap();
-}
+        // A channel is deleted and its id given out again, by chance even with the same key.
+        let last = look(&mut *gateway, 4);
+        store.run("UPDATE channels SET created_time = created_time + 60, name = 'another' WHERE id = 4");
+        assert_eq!(publish(&mut *gateway, &publication(&last, "new")), refused(ChannelReason::Conflict));
+        assert_eq!(store.key(4), "fixture-access-token-4");
+    }
 
-#[test]
-fn a_symbolic_link_to_the_database_is_followed_and_its_journal_lies_beside_the_file() {
-    let database = Database::fixture("one-api.db");
-    let link = Database::absent();
-    std::os::unix::fs::symlink(database.path(), link.path()).unwrap();
-    let mut gateway = SqliteGateway::new(Arc::new(plan(link.path())));
-    feed(&mut gateway, 1, "new").unwrap();
-    assert_eq!(database.key(1), "new");
-    gateway.changed();
-    database.run("UPDATE channels SET used_quota = 5 WHERE id = 1");
-    assert!(gateway.changed(), "the trace is the file's, not the link's");
-}
+    fn row_32_a_deleted_channel_is_left_out_of_a_look_and_never_written(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let gone = look(&mut *gateway, 4);
+        store.run("DELETE FROM channels WHERE id = 4");
+        let before = store.snapshot();
+        assert_eq!(gateway.observe(&[ChannelSelect::Id(4)]), Ok(Vec::new()));
+        assert_eq!(publish(&mut *gateway, &publication(&gone, "new")), refused(ChannelReason::Conflict));
+        assert_eq!(store.changed_since(&before), [""; 0]);
+    }
 
-#[test]
-fn our_own_write_is_no_news_and_a_strangers_is() {
-    let database = Database::fixture("one-api.db");
-    let mut gateway = gateway(&database);
-    assert!(gateway.changed(), "the first time");
-    assert!(!gateway.changed());
+    fn row_33_a_channel_disabled_by_hand_gets_its_key_and_stays_disabled(engine) {
+        for fork in FORKS {
+            let store = Store::fixture(engine, fork);
+            let before = store.snapshot();
+            let published = feed(&mut *store.gateway(), 3, "new").unwrap();
+            assert!(!published.reenabled, "{fork:?}");
+            assert_eq!(store.changed_since(&before), ["channels[3].key: 'fixture-access-token-3' -> 'new'"]);
+        }
+    }
 
-    feed(&mut gateway, 1, "new").unwrap();
-    assert!(!gateway.changed(), "we wrote");
+    fn row_34_a_channel_that_its_dead_key_disabled_is_enabled_with_its_abilities(engine) {
+        for fork in FORKS {
+            let store = Store::fixture(engine, fork);
+            let before = store.snapshot();
+            let published = feed(&mut *store.gateway(), 4, "new").unwrap();
+            assert!(published.reenabled, "{fork:?}");
+            let changed = store.changed_since(&before);
+            assert_eq!(changed.len(), 3, "{fork:?}: {changed:?}");
+            assert!(changed[0].starts_with("abilities[") && changed[0].ends_with("].enabled: 0 -> 1"), "{changed:?}");
+            assert_eq!(changed[1], "channels[4].key: 'fixture-access-token-4' -> 'new'");
+            assert_eq!(changed[2], "channels[4].status: 3 -> 1");
+        }
+    }
 
-    database.run("UPDATE channels SET key = 'by an admin' WHERE id = 1");
-    feed(&mut gateway, 2, "new").unwrap();
-    assert!(gateway.changed(), "a stranger wrote before us");
-    assert!(!gateway.changed());
-    assert_eq!(feed(&mut gateway, 1, "newer").map(|published| published.reenabled), Ok(false));
-    assert!(!gateway.changed());
+    fn row_34_abilities_that_a_dying_gateway_left_off_come_with_the_next_key_and_never_by_hands_doing(engine) {
+        for fork in FORKS {
+            let store = Store::fixture(engine, fork);
+            // one-api switches the abilities off first, and then the channel: it was killed between the two.
+            for (channel, status) in [(1, 1), (2, 2)] {
+                store.run(&format!("UPDATE abilities SET enabled = FALSE WHERE channel_id = {channel}"));
+                store.run(&format!("UPDATE channels SET status = {status} WHERE id = {channel}"));
+            }
+            let mut gateway = store.gateway();
+            let half = look(&mut *gateway, 1);
+            assert!(half.abilities_off && half.status == Status::Enabled, "{fork:?}");
+            let published = feed(&mut *gateway, 1, "new").unwrap();
+            assert!(!published.reenabled, "{fork:?}: its status is as it was");
+            assert!(!look(&mut *gateway, 1).abilities_off, "{fork:?}");
+            feed(&mut *gateway, 2, "new").unwrap();
+            let by_hand = look(&mut *gateway, 2);
+            assert!(by_hand.abilities_off && by_hand.status == Status::DisabledByHand, "{fork:?}");
+        }
+    }
+
+    fn row_34_the_status_alone_may_be_asserted_again_and_is_left_without_the_wish(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let mut gateway = store.gateway();
+        let view = look(&mut *gateway, 4);
+        let quiet = Publication { reenable: false, ..publication(&view, "alive") };
+        assert!(!publish(&mut *gateway, &quiet).unwrap().reenabled);
+        assert_eq!(look(&mut *gateway, 4).status, Status::AutoDisabled);
+        assert!(feed(&mut *gateway, 4, "alive").unwrap().reenabled);
+        assert_eq!((look(&mut *gateway, 4).status, look(&mut *gateway, 4).abilities_off), (Status::Enabled, false));
+    }
+
+    fn row_38_multi_key_and_self_refreshing_channels_are_refused(engine) {
+        let store = Store::fixture(engine, Fork::NewApi);
+        store.run("UPDATE channels SET channel_info = '{\"is_multi_key\":true}' WHERE id = 1");
+        store.run("UPDATE channels SET type = 57 WHERE id = 2");
+        let before = store.snapshot();
+        let mut gateway = store.gateway();
+        assert!(look(&mut *gateway, 1).multi_key);
+        assert_eq!(feed(&mut *gateway, 1, "new"), refused(ChannelReason::MultiKey));
+        assert_eq!(feed(&mut *gateway, 2, "new"), refused(ChannelReason::SelfRefreshing));
+        assert_eq!(store.changed_since(&before), [""; 0]);
+    }
+
+    fn two_names_of_one_database_are_one_place(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        let other = Store::fixture(engine, Fork::OneApi);
+        let place = |store: &Store| store.gateway().place().expect("a place can be told");
+        assert_eq!(place(&store), place(&store));
+        assert_ne!(place(&store), place(&other));
+    }
 }

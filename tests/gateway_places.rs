@@ -14,10 +14,10 @@ use one_api_sidecar::gateway::Gateway;
 use one_api_sidecar::gateway::sqlite::SqliteGateway;
 use one_api_sidecar::reason::{GatewayReason, Reason};
 use rustix::process::{Gid, Uid};
-use support::gateway::{Database, database_reason, feed, look, plan, publication, publish, snapshot_all_rows};
+use support::gateway::{Database, database_reason, feed, key, look, plan, publication, publish, snapshot_all_rows};
 
 fn gateway(database: &Path) -> SqliteGateway {
-    SqliteGateway::new(Arc::new(plan(database)))
+    SqliteGateway::new(database.to_owned(), Arc::new(plan(database)))
 }
 
 fn set_mode(path: &Path, mode: u32) {
@@ -122,11 +122,11 @@ fn row_28_a_full_disk_keeps_the_old_key() {
     let publication = publication(&look(&mut gateway, 1), "new");
     let full = GatewayReason::Full { path: path.display().to_string() };
     assert_eq!(database_reason(publish(&mut gateway, &publication)), full);
-    assert_eq!(look(&mut gateway, 1).key.expose(), "fixture-access-token-1");
+    assert_eq!(key(&look(&mut gateway, 1)), "fixture-access-token-1");
 
     std::fs::remove_file(filler).unwrap();
     publish(&mut gateway, &publication).unwrap();
-    assert_eq!(look(&mut gateway, 1).key.expose(), "new");
+    assert_eq!(key(&look(&mut gateway, 1)), "new");
 }
 
 #[test]

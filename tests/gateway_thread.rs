@@ -12,16 +12,16 @@ use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind};
 use one_api_sidecar::finding::Finding;
 use one_api_sidecar::gateway::sqlite::SqliteGateway;
 use one_api_sidecar::gateway::thread::GatewayHandle;
-use one_api_sidecar::gateway::{BATCH, Gateway, GatewayError, Publication, Published, Trace};
+use one_api_sidecar::gateway::{BATCH, Gateway, GatewayError, Place, Publication, Published, Trace};
 use one_api_sidecar::reason::GatewayReason;
 use one_api_sidecar::secret::Secret;
-use support::gateway::{Database, publication};
+use support::gateway::{Database, key, publication};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 fn spawn(database: &Database) -> (GatewayHandle, UnboundedReceiver<()>) {
     let (changed, changes) = unbounded_channel();
-    let gateway = Box::new(SqliteGateway::new(Arc::new(database.plan())));
+    let gateway = Box::new(SqliteGateway::new(database.path().to_owned(), Arc::new(database.plan())));
     let handle = GatewayHandle::spawn(gateway, move || changed.send(()).unwrap_or(()));
     (handle, changes)
 }
@@ -60,7 +60,7 @@ async fn row_22_and_23_a_database_that_appears_is_noticed() {
     assert!(matches!(missing, Err(GatewayError::Database(GatewayReason::Missing { .. }))), "{missing:?}");
     std::fs::rename(Database::fixture("one-api.db").path(), database.path()).unwrap();
     timeout(TWO_WATCHES, changes.recv()).await.expect("it appeared");
-    assert_eq!(look(&handle, 1).await.key.expose(), "fixture-access-token-1");
+    assert_eq!(key(&look(&handle, 1).await), "fixture-access-token-1");
 }
 
 /// Answers each publication with its id for a waiting time; waits for leave before its first batch.
@@ -102,6 +102,10 @@ impl Gateway for Scripted {
         None
     }
 
+    fn place(&mut self) -> Option<Place> {
+        None
+    }
+
     fn probe(&mut self) -> Result<(), GatewayError> {
         Ok(())
     }
@@ -140,7 +144,7 @@ fn keys(ids: std::ops::Range<i64>) -> Vec<Publication> {
     let key = |id| Publication {
         id,
         created_time: 0,
-        expected: Secret::new("old"),
+        expected: Some(Secret::new("old")),
         key: Secret::new("new"),
         reenable: false,
     };

@@ -210,6 +210,15 @@ fn watched_on_a_terminal_it_leaves_the_screen_as_it_was() {
 }
 
 #[test]
+fn watched_without_a_config_it_says_why_not_where_it_stays() {
+    let mut bench = bench("en_US.UTF-8");
+    bench.set_config(bench.path("nowhere.toml"));
+    let (code, text) = Terminal::start(bench.command(&["status", "--watch"])).finish(SOON);
+    let (_, after) = text.rsplit_once("\x1b[?1049l").unwrap();
+    assert!(code == Some(3) && after.contains("nowhere.toml"), "{code:?} {text:?}");
+}
+
+#[test]
 fn watched_on_a_pipe_it_prints_once_for_each_change() {
     let bench = bench("en_US.UTF-8");
     config(&bench, "https://auth.example.com/token", "https://push.example.com");

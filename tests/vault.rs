@@ -159,6 +159,7 @@ fn row_10_a_full_disk_lets_no_request_leave() {
     println!("row 10: refresh tokens spent = {spent}");
     assert_eq!(spent, 0, "{}", agent.output());
     assert_eq!(agent.lines_with("vault_trouble").len(), 1, "told once:\n{}", agent.output());
+    assert!(agent.lines_with("takes no notes").len() <= 1, "so is this:\n{}", agent.output());
 
     std::fs::remove_file(&filler).unwrap();
     assert!(scene.endpoint.wait_for_requests(before + 1, SOON), "it goes on by itself:\n{}", agent.output());

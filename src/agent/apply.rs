@@ -11,7 +11,7 @@ use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State};
 use crate::finding::Severity;
-use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::messages;
 use crate::oauth::request;
@@ -21,6 +21,7 @@ use crate::vault::Change;
 impl Agent {
     /// Takes over a plan.
     pub(super) fn apply(&mut self, next: Plan, diff: &PlanDiff) {
+        self.counters.follow(&self.plan, &next);
         self.plan = Arc::new(next);
         if diff.vault {
             let reason = AgentReason::RestartNeeded { section: "vault".into() };
@@ -47,8 +48,13 @@ impl Agent {
             self.replace_credential(name);
             unread.push(Arc::clone(name));
         }
+        // Looked up once for all: whoever starts now gets no other's record.
+        let known = self.records_by_name();
         for name in &diff.start {
-            self.start_credential(name);
+            if let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() {
+                let record = known.get(&(Arc::clone(name), ClientIdentity::of(&plan))).copied();
+                self.start(&plan, record);
+            }
             unread.push(Arc::clone(name));
         }
         self.retarget();
@@ -67,7 +73,7 @@ impl Agent {
         for record in self.records.values_mut() {
             let own = plan.credential(&record.name).filter(|plan| ClientIdentity::of(plan) == record.client);
             if record.doubt(own.map(|plan| &**plan), now) {
-                changes.push(Change::Record(Box::new(record.clone())));
+                changes.push(Change::Record(record.clone()));
                 doubted.push(record.id);
             }
         }
@@ -102,7 +108,8 @@ impl Agent {
             // The agent is gone when nobody listens.
             let _ = reports.send(Report::GatewayWritten(Arc::clone(&name)));
         };
-        let handle = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(plan))), changed);
+        let handle = GatewayHandle::spawn(gateway::open(plan), changed);
+        handle.measure(self.counters.publish_seconds(&plan.name));
         Room::new(Arc::clone(plan), handle, adoptions)
     }
 
@@ -121,22 +128,28 @@ impl Agent {
 
     fn start_credential(&mut self, name: &Arc<str>) {
         let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() else { return };
-        match self.record_named(&plan) {
+        let record = self.record_named(&plan);
+        self.start(&plan, record);
+    }
+
+    /// Starts a credential with the record that bears its name, if there is one.
+    fn start(&mut self, plan: &Arc<CredentialPlan>, record: Option<RecordId>) {
+        match record {
             // Removed and added again while its request is under way: a second one would spend the same token.
             Some(id) if self.active.contains_key(&id) => {
                 if let Some(active) = self.active.get_mut(&id) {
-                    active.next = Some(Next::Replace(plan));
+                    active.next = Some(Next::Replace(Arc::clone(plan)));
                 }
             }
-            Some(id) => self.activate(id, &plan),
+            Some(id) => self.activate(id, plan),
             // Without a name the seed may still tell whose record it is.
-            None if seeds::source(&plan).is_some() => {}
+            None if seeds::source(plan).is_some() => {}
             None => {
                 let id = self.new_id();
-                let record = Record::new(id, &plan);
+                let record = Record::new(id, plan);
                 self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
-                self.records.insert(id, record);
-                self.activate(id, &plan);
+                self.records.insert(id, Box::new(record));
+                self.activate(id, plan);
             }
         }
     }
@@ -185,7 +198,9 @@ impl Agent {
             tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
         }
         if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
+            // The former process sent it; nobody else can count it.
+            self.counters.refreshed(&plan.name, settled, None);
             self.tell_settled(id, settled, None);
         } else {
             self.tell_again(id);
@@ -202,7 +217,8 @@ impl Agent {
             State { lost: Some(_), last_error, .. } => (Topic::Uncertain, last_error.clone()),
             _ => return,
         };
-        self.courier.tell(&Event { reason, ..self.about(id, topic) });
+        let event = Event { reason, ..self.about(id, topic) };
+        self.courier.tell(&self.plan, &event);
     }
 
     pub(super) fn deactivate(&mut self, id: RecordId) {
@@ -239,7 +255,7 @@ impl Agent {
         if record.state.halt.as_ref().is_some_and(other) {
             tracing::info!(credential = %record.name, "its configuration changed: trying again");
             record.revive();
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             self.consider(id);
         }
     }
@@ -250,7 +266,7 @@ impl Agent {
             Sight::Unreadable(reason) => {
                 let reason = reason.into();
                 let line = self.words(&reason, "NAME");
-                tracing::error!(reason = line, "the last good config goes on");
+                tracing::error!("{line}");
                 return self.reject(reason, line);
             }
             Sight::NoInotify(reason) => {
@@ -260,6 +276,7 @@ impl Agent {
         };
         match watch::load(&self.config, &text) {
             Ok((plan, warnings)) => {
+                self.counters.reloaded(true);
                 self.log_problems(&text, &warnings);
                 self.loaded_at = self.now();
                 if let Some(rejected) = self.config_rejected.take() {
@@ -293,6 +310,8 @@ impl Agent {
     }
 
     fn reject(&mut self, reason: Reason, line: String) {
+        tracing::error!("config not taken; the last good one goes on");
+        self.counters.reloaded(false);
         self.config_rejected = Some(Rejected { reason: reason.clone(), line });
         let event = Event { reason: Some(reason), ..Event::new(self.now(), Topic::ConfigRejected) };
         self.event(event);

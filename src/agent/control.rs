@@ -15,6 +15,7 @@ use crate::config::plan::CredentialPlan;
 use crate::credential::record::RecordId;
 use crate::reason::{AgentReason, Reason};
 use crate::shape::nearest;
+use crate::telemetry::metrics::Counters;
 use crate::telemetry::server::{Living, Pulse};
 use crate::telemetry::status::{self, AgentStatus, ConfigStatus, Status, VaultStatus};
 use crate::vault::Change;
@@ -67,7 +68,10 @@ pub enum Request {
 
 /// The way to ask; cheap to clone. Answers `None` when the agent is ending.
 #[derive(Debug, Clone)]
-pub struct Line(mpsc::UnboundedSender<Report>);
+pub struct Line {
+    inbox: mpsc::UnboundedSender<Report>,
+    counters: Counters,
+}
 
 impl Line {
     /// Makes a pass and waits until it is over: refreshes have settled, their keys are delivered or cannot be.
@@ -92,7 +96,7 @@ impl Line {
 
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Option<T> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Report::Control(request(answer))).ok()?;
+        self.inbox.send(Report::Control(request(answer))).ok()?;
         answered.await.ok()
     }
 }
@@ -104,6 +108,10 @@ impl Living for Line {
 
     async fn status(&self) -> Option<Status> {
         self.ask(Request::Status).await
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.counters
     }
 }
 
@@ -156,7 +164,7 @@ impl Passes {
 impl Agent {
     /// The way to ask this agent.
     pub fn line(&self) -> Line {
-        Line(self.reports.clone())
+        Line { inbox: self.reports.clone(), counters: self.counters.clone() }
     }
 
     /// Begins a pass.
@@ -272,7 +280,7 @@ impl Agent {
             && record.ask_again()
         {
             tracing::info!(credential = %plan.name, "asked to try again");
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             // Somebody may have put a new seed there before asking.
             self.sweep_these(vec![plan.name.clone()]);
             self.consider(id);
@@ -313,8 +321,13 @@ impl Agent {
                 config,
                 vault,
             },
-            credentials: status::credentials(&self.plan, self.records.values(), self.rooms.values(), now),
-            orphans: status::orphans(&self.plan, self.records.values()),
+            credentials: status::credentials(
+                &self.plan,
+                self.records.values().map(|record| &**record),
+                self.rooms.values(),
+                now,
+            ),
+            orphans: status::orphans(&self.plan, self.records.values().map(|record| &**record)),
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
             events: status::events(self.plan.language, self.recent.iter()),
         }

@@ -3,19 +3,24 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use crate::agent::Report;
 use crate::config::plan::Plan;
-use crate::credential::event::Event;
+use crate::credential::event::{Event, Topic};
 use crate::messages;
 use crate::notify::policy::{Policy, Recipient};
 use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
 use crate::secrets;
 use crate::time::Timestamp;
 use crate::vault::Change;
+
+/// What is remembered is written at once, and then not again for so long: in a bad night of ten thousand credentials it
+/// is large, and changes with each of them. A crash in between is mended by what stands in the records.
+const REMEMBER_EVERY: Duration = Duration::from_secs(1);
 
 /// Reports of notifiers that may wait for the agent.
 const REPORTS: usize = 64;
@@ -30,7 +35,14 @@ pub struct Courier {
     relay: Option<JoinHandle<()>>,
     /// Where the relative paths of the notifiers' secrets start from: the config file's.
     directory: PathBuf,
+    /// Something was told since the policy was asked what is due.
     changed: bool,
+    /// When the policy has something to do next, as far as it said; not asked again until it is told something.
+    wake: Option<Timestamp>,
+    /// Something is to be remembered that was not written yet.
+    unwritten: bool,
+    /// When it was written last.
+    written_at: Timestamp,
 }
 
 impl Courier {
@@ -46,7 +58,18 @@ impl Courier {
         });
         let (reports, relay) = (Some(reports), Some(relay));
         let policy = Policy::remembered(remembered).resumed();
-        Self { policy, senders: HashMap::new(), reports, relay, directory, changed: false }
+        let wake = policy.wake();
+        Self {
+            policy,
+            senders: HashMap::new(),
+            reports,
+            relay,
+            directory,
+            changed: false,
+            wake,
+            unwritten: false,
+            written_at: Timestamp::EPOCH,
+        }
     }
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.
@@ -69,8 +92,12 @@ impl Courier {
         }
     }
 
-    /// Takes note of an event.
-    pub fn tell(&mut self, event: &Event) {
+    /// Takes note of an event. What only some want to hear of is no event where nobody does.
+    pub fn tell(&mut self, plan: &Plan, event: &Event) {
+        let is_wanted = || plan.notifiers.iter().any(|notifier| notifier.events.contains(&event.topic));
+        if matches!(event.topic, Topic::Refreshed | Topic::Reenabled | Topic::Started) && !is_wanted() {
+            return;
+        }
         self.policy.tell(event);
         self.changed = true;
     }
@@ -98,8 +125,8 @@ impl Courier {
 
     /// Hands over what is due; returns what is to be remembered, if that changed.
     pub fn deliver(&mut self, plan: &Plan, now: Timestamp) -> Option<Change> {
-        if !self.changed && self.policy.wake().is_none_or(|wake| wake > now) {
-            return None;
+        if !self.changed && self.wake.is_none_or(|wake| wake > now) {
+            return self.remember(false, now);
         }
         self.policy.forget(|event| is_gone(plan, event));
         let recipients: Vec<Recipient<'_>> = plan.notifiers.iter().map(|notifier| (&**notifier).into()).collect();
@@ -109,20 +136,36 @@ impl Courier {
                 sender.try_send(messages::notice(plan.language, &outgoing.events, now));
             }
         }
-        let remember = std::mem::take(&mut self.changed) || !due.is_empty();
-        remember.then(|| self.state()).flatten()
+        self.unwritten |= std::mem::take(&mut self.changed) || !due.is_empty();
+        self.wake = self.policy.wake();
+        // A message that is under way must not go out twice.
+        self.remember(!due.is_empty(), now)
+    }
+
+    /// What is to be written now.
+    fn remember(&mut self, at_once: bool, now: Timestamp) -> Option<Change> {
+        let rested = now.since(self.written_at) >= REMEMBER_EVERY || now < self.written_at;
+        if !self.unwritten || !(at_once || rested) {
+            return None;
+        }
+        (self.unwritten, self.written_at) = (false, now);
+        self.state()
     }
 
     /// Hands over what would wait for others like it: nothing more comes.
     pub fn flush(&mut self, plan: &Plan, now: Timestamp) -> Option<Change> {
         self.changed = true;
         self.policy.hurry();
+        // Whatever waited is written with it.
+        self.written_at = Timestamp::EPOCH;
         self.deliver(plan, now)
     }
 
     /// When there is something to hand over next.
     pub fn wake(&self) -> Option<Timestamp> {
-        self.policy.wake()
+        let write = self.unwritten.then(|| self.written_at + REMEMBER_EVERY);
+        let told = self.changed.then_some(Timestamp::EPOCH);
+        [self.wake, write, told].into_iter().flatten().min()
     }
 
     /// Lets what is under way finish, for a few seconds, and every report of it come in.

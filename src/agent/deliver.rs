@@ -20,6 +20,7 @@ use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayPlan};
 use crate::config::template::Template;
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
+use crate::gateway::BATCH;
 use crate::gateway::thread::GatewayHandle;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
@@ -46,8 +47,8 @@ pub struct Room {
     by_record: HashMap<RecordId, Vec<usize>>,
     /// Counts the changes of `targets`: what was ordered before one is judged by nobody.
     serial: u64,
-    /// Channels to look at now, whatever [`Room::next_look`] says.
-    dirty: BTreeSet<usize>,
+    /// Channels to look at now, whatever [`Room::next_look`] says, the soonest dead first.
+    dirty: BTreeSet<(Timestamp, usize)>,
     /// What is remembered of channels, by id.
     pub adoptions: HashMap<i64, Adoption>,
     /// When to look again.
@@ -60,6 +61,8 @@ pub struct Room {
     pub writable: bool,
     /// What is wrong with the database, and since when.
     pub trouble: Option<(GatewayReason, Timestamp)>,
+    /// What of that the log has.
+    pub logged: Option<GatewayReason>,
     failures: u32,
     /// Until then the channels are looked at every second.
     watch_until: Timestamp,
@@ -67,6 +70,8 @@ pub struct Room {
     pub wishes: Wishes,
     /// Another gateway of the config that is the same database: everything here is left to it.
     pub same_as: Option<Arc<str>>,
+    /// Whether that was found out, of every gateway before this one.
+    compared: bool,
     /// Since when nobody but us wrote, from our own first write on.
     only_ours_since: Option<Timestamp>,
     told_unused: bool,
@@ -97,8 +102,11 @@ pub struct Target {
     fingerprinted: Option<Secret>,
     /// The key that the new one replaces had less than the cache lag to live.
     is_late: bool,
+    /// When the key that the new one replaces dies.
+    dies: Timestamp,
     pending_since: Option<Timestamp>,
     told_undelivered: bool,
+    told_trouble: bool,
 }
 
 /// How a channel stands.
@@ -145,10 +153,12 @@ impl Room {
             looked: false,
             writable: false,
             trouble: None,
+            logged: None,
             failures: 0,
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
             same_as: None,
+            compared: false,
             only_ours_since,
             told_unused: false,
         }
@@ -156,7 +166,7 @@ impl Room {
 
     /// How long the gateway may go on using the previous key.
     pub fn lag(&self) -> Duration {
-        self.plan.cache_lag.of(self.handle.kind())
+        self.plan.cache_lag.of(self.handle.kind(), self.handle.immediate())
     }
 
     /// Says anew which channels are fed here; what is known of unchanged ones stays.
@@ -175,8 +185,10 @@ impl Room {
                     standing: Standing::unseen(&channel.select),
                     fingerprinted: None,
                     is_late: false,
+                    dies: Timestamp::EPOCH,
                     pending_since: None,
                     told_undelivered: false,
+                    told_trouble: false,
                 };
                 let mut target = known.remove(&(record, channel.select.clone())).unwrap_or_else(fresh);
                 target.key.clone_from(&channel.key);
@@ -212,11 +224,17 @@ impl Room {
             let target = &mut self.targets[*index];
             target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
             target.is_late = is_late;
+            target.dies = died_at.unwrap_or_default();
             if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
                 target.standing.state = ChannelState::Pending;
             }
-            self.dirty.insert(*index);
+            self.dirty.insert((target.dies, *index));
         }
+    }
+
+    /// Look at this channel next.
+    fn mark_dirty(&mut self, index: usize) {
+        self.dirty.insert((self.targets[index].dies, index));
     }
 
     /// The wall clock was set by so many milliseconds: windows keep their distance from now.
@@ -314,10 +332,11 @@ impl Room {
             })
     }
 
-    /// The look that is due now, if one is.
+    /// The look that is due now, if one is: at everything, or at as many new keys as one commit takes. So whatever
+    /// comes meanwhile and dies sooner waits for one commit and no longer.
     pub fn order_look(
         &mut self,
-        records: &HashMap<RecordId, Record>,
+        records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
     ) -> Option<LookOrder> {
@@ -326,11 +345,17 @@ impl Room {
         }
         self.busy = true;
         let indexes: Vec<usize> = if self.next_look <= now {
+            self.dirty.clear();
             (0..self.targets.len()).collect()
         } else {
-            self.dirty.iter().copied().collect()
+            let mut soonest: Vec<usize> = Vec::with_capacity(BATCH);
+            while soonest.len() < BATCH
+                && let Some((_, index)) = self.dirty.pop_first()
+            {
+                soonest.push(index);
+            }
+            soonest
         };
-        self.dirty.clear();
         let mut selects = Vec::with_capacity(indexes.len());
         let mut expected = HashMap::new();
         for target in indexes.iter().map(|index| &self.targets[*index]) {
@@ -353,6 +378,8 @@ impl Room {
             selects,
             expected,
             probe: !self.writable || self.trouble.is_some(),
+            compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
+            others: Vec::new(),
         })
     }
 }
@@ -364,9 +391,11 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
     const SLACK: Duration = Duration::from_secs(2);
     let last = adoptions.max_by_key(|adoption| adoption.state.delivered_at)?;
     let written_at = |path: &std::path::Path| Timestamp::from(std::fs::metadata(path).ok()?.modified().ok()?).into();
-    let mut wal = plan.database.clone().into_os_string();
+    // A server does not say when somebody wrote last.
+    let database = plan.database.file()?;
+    let mut wal = database.as_os_str().to_owned();
     wal.push("-wal");
-    let written: Option<Timestamp> = [plan.database.as_path(), wal.as_ref()].into_iter().filter_map(written_at).max();
+    let written: Option<Timestamp> = [database, wal.as_ref()].into_iter().filter_map(written_at).max();
     let ours = last.state.delivered_at? + SLACK;
     last.state.only_ours_since.filter(|_| written.is_some_and(|written| written <= ours))
 }

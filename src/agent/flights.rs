@@ -8,7 +8,7 @@ use crate::agent::rooms::lag;
 use crate::agent::{Agent, Mode, Next, Report};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::is_short_lived;
-use crate::credential::record::{HaltKind, RecordId, Settled};
+use crate::credential::record::{HaltKind, Record, RecordId, Settled};
 use crate::reason::{Reason, TokenReason, VaultReason};
 use crate::time::Timestamp;
 use crate::vault::Change;
@@ -43,7 +43,7 @@ impl Agent {
         (active.queued, active.in_flight, active.forced) = (false, true, false);
         self.passes.note_try(id);
         let flight =
-            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: record.clone() };
+            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };
         let reports = self.reports.clone();
         // The agent outlives every flight: it waits for them.
         self.flights.spawn(flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report)))));
@@ -77,6 +77,10 @@ impl Agent {
         let Some(active) = self.active.get_mut(&id) else { return };
         active.in_flight = false;
         let next = active.next.take();
+        // What left the config meanwhile is counted no more.
+        if let Some(settled) = settled.filter(|_| !matches!(next, Some(Next::Stop))) {
+            self.counters.refreshed(&active.plan.name, settled, Some(took));
+        }
         let since = self.records.get(&id).and_then(|record| record.state.failing_since);
         if let Some(record) = record {
             let refreshed = settled == Some(Settled::Refreshed);
@@ -87,9 +91,10 @@ impl Agent {
                 for room in self.rooms.values_mut() {
                     room.key_is_new(&record, died_at, now);
                 }
-                let expires_at = record.access.as_ref().map(|grant| grant.expires_at.to_string());
+                let expires_at = record.access.as_ref().map(|grant| tracing::field::display(grant.expires_at));
+                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
                 tracing::info!(
-                    credential = %active.plan.name, took_ms = took.as_millis(), expires_at, "refreshed"
+                    credential = %active.plan.name, took_ms, expires_at, "refreshed"
                 );
             }
             let lag = lag(&self.rooms, &active.plan);
@@ -99,13 +104,14 @@ impl Agent {
                 TokenReason::ShortLived { lifetime_seconds, lag_seconds: lag.as_secs() }
             });
             if let Some(reason) = short {
-                tracing::warn!(credential = %record.name, "{}", self.words(&reason.into(), &record.name));
+                let reason = self.words(&reason.into(), &record.name);
+                tracing::warn!(credential = %record.name, reason, "the key is short-lived");
             }
-            self.records.insert(id, record);
+            self.records.insert(id, Box::new(record));
         } else if let (Some(reason), Some(record)) = (grounded, self.records.get_mut(&id)) {
             let name = Arc::clone(&active.plan.name);
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
-            self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
             match reason {
                 // A server may be away for a moment; that is told when it lasts.
@@ -153,7 +159,7 @@ impl Agent {
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
         let settled = record.halt(kind, reason, now);
-        self.shared.vault.commit_soon(vec![Change::Record(Box::new(record.clone()))]);
+        self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
         self.tell_settled(id, settled, None);
     }
 }

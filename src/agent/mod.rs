@@ -17,6 +17,7 @@ pub mod queue;
 pub mod refresh;
 pub mod rooms;
 pub mod seeds;
+pub mod service;
 pub mod socket;
 pub mod tell;
 pub mod watch;
@@ -35,10 +36,14 @@ use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
+use crate::memory;
+use crate::messages;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
+use crate::telemetry::systemd::ServiceManager;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::backing::Standing;
@@ -61,6 +66,8 @@ use watch::{ConfigWatch, Sight};
 const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How long after something came of a refresh or an edit free memory is given back.
+const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether it is over.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 /// How often it looks around while nobody knows whose the vault is.
@@ -173,7 +180,10 @@ pub struct Agent {
     shared: Arc<Shared>,
     vault: Vault,
     plan: Arc<Plan>,
-    records: HashMap<RecordId, Record>,
+    /// Boxed: the table is up to twice as large as what is in it.
+    records: HashMap<RecordId, Box<Record>>,
+    /// The highest that was given out.
+    last_id: RecordId,
     active: HashMap<RecordId, Active>,
     by_name: HashMap<Arc<str>, RecordId>,
     due: BTreeSet<(Timestamp, RecordId)>,
@@ -189,9 +199,13 @@ pub struct Agent {
     passes: Passes,
     /// What people obtained while a request of that credential was under way.
     obtained: Vec<(Obtained, Answer<Result<Status, Reason>>)>,
+    counters: Counters,
+    service: ServiceManager,
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
+    /// When free memory is given back, if there may be some: put off while there is work.
+    tidy_at: Option<Timestamp>,
     clocks: ClockWatch,
     stopping: bool,
     abandoned: bool,
@@ -241,7 +255,8 @@ impl Agent {
             shared: Arc::new(shared),
             queue: Queue::new(plan.agent),
             plan: Arc::new(Plan::empty(&plan)),
-            records: contents.records.into_iter().map(|record| (record.id, record)).collect(),
+            last_id: contents.records.iter().map(|record| record.id).max().unwrap_or(RecordId(0)),
+            records: contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect(),
             active: HashMap::new(),
             by_name: HashMap::new(),
             due: BTreeSet::new(),
@@ -254,9 +269,12 @@ impl Agent {
             seeds_underway: 0,
             passes: Passes::default(),
             obtained: Vec::new(),
+            counters: Counters::default(),
+            service: ServiceManager::default(),
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
+            tidy_at: Some(now + TIDY_AFTER),
             clocks: ClockWatch::new(now, uptime),
             stopping: false,
             abandoned: false,
@@ -275,6 +293,7 @@ impl Agent {
             socket: None,
             page: None,
         };
+        agent.shared.vault.measure(agent.counters.commit_seconds());
         // Start-up is a config edit from the empty plan.
         let mut diff = agent.plan.diff(&plan);
         (diff.notifiers, diff.server, diff.vault) = (true, true, false);
@@ -325,11 +344,13 @@ impl Agent {
         let mut last_call = None;
         loop {
             self.tick();
+            self.tell_service();
             self.answer_passes();
             if self.abandoned || self.has_ended(&mut last_call) {
                 break;
             }
-            let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP);
+            let rest = self.service.rest(self.shared.clock.uptime().awake);
+            let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP).min(rest);
             tokio::select! {
                 report = self.inbox.recv() => {
                     if let Some(report) = report {
@@ -395,8 +416,8 @@ impl Agent {
     /// longer is left to the next start.
     fn has_ended(&self, last_call: &mut Option<Timestamp>) -> bool {
         let ending = self.stopping || self.mode == Mode::Once && self.passes.is_empty();
-        let idle = self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
-        if !ending || !idle {
+        let is_idle = || self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
+        if !ending || !is_idle() {
             *last_call = None;
             return false;
         }
@@ -431,8 +452,9 @@ impl Agent {
         self.shared.clock.now()
     }
 
-    fn new_id(&self) -> RecordId {
-        RecordId(self.records.keys().map(|id| id.0).max().unwrap_or(0) + 1)
+    fn new_id(&mut self) -> RecordId {
+        self.last_id.0 += 1;
+        self.last_id
     }
 
     /// Does what is due.
@@ -463,6 +485,10 @@ impl Agent {
             self.sweep_at = now + SWEEP_EVERY;
             self.sweep();
         }
+        if self.tidy_at.is_some_and(|at| at <= now) {
+            self.tidy_at = None;
+            memory::give_back();
+        }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);
         }
@@ -480,7 +506,7 @@ impl Agent {
                 let mut changes = Vec::new();
                 for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
                     record.shift(milliseconds);
-                    changes.push(Change::Record(Box::new(record.clone())));
+                    changes.push(Change::Record(record.clone()));
                 }
                 self.shared.vault.commit_soon(changes);
                 self.started_at = self.started_at.shifted(milliseconds);
@@ -508,7 +534,7 @@ impl Agent {
         let first_due = self.due.first().map(|(due, _)| *due);
         let rooms = self.rooms.values().filter_map(Room::wake).min();
         let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
-        let wakes = [first_due, rooms, sweep, self.courier.wake(), self.queue.wake(now)];
+        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake(), self.queue.wake(now)];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
         // While it stops or is not the owner, what is due is not done: look again when something comes back, or soon.
         match (self.stopping, self.is_owner()) {
@@ -568,6 +594,9 @@ impl Agent {
     }
 
     fn handle(&mut self, report: Report) {
+        if matches!(report, Report::Flight(..) | Report::Config(_) | Report::Seeds(_) | Report::Control(_)) {
+            self.tidy_at = Some(self.now() + TIDY_AFTER);
+        }
         match report {
             Report::Flight(id, report) => self.flew(id, report),
             Report::Seen(name, seen) => self.seen(&name, *seen),
@@ -582,22 +611,34 @@ impl Agent {
             }
             Report::Seeds(seeds) => self.take_seeds(seeds),
             Report::Configured(id, configured) => self.configured(id, &configured),
-            Report::Config(sight) => self.config_seen(sight),
+            Report::Config(sight) => {
+                let read = !matches!(sight, Sight::NoInotify(_));
+                self.config_seen(sight);
+                if read {
+                    self.service.reloaded();
+                }
+            }
             Report::Sent(report) => self.sent(&report),
             Report::Hangup => {
                 tracing::info!("reading config and secrets again");
-                if let Some(watch) = &self.config_watch {
-                    watch.read_now();
+                self.service.reloading(self.shared.clock.uptime().awake);
+                match &self.config_watch {
+                    Some(watch) => watch.read_now(),
+                    None => self.service.reloaded(),
                 }
                 self.sweep_all();
             }
             Report::Obtained(id, taken, answer) => self.obtained(id, *taken, answer),
             Report::Control(request) => self.asked(request),
             // Whoever stands by next hears of it, too.
-            Report::Stop if self.displaced && !self.asked_to_stop => self.asked_to_stop = true,
+            Report::Stop if self.displaced && !self.asked_to_stop => {
+                self.service.stopping(messages::words(self.plan.language).service.stopping);
+                self.asked_to_stop = true;
+            }
             Report::Stop if self.stopping => self.abandon(),
             Report::Stop => {
                 tracing::info!(in_flight = self.flights.len(), "stopping: nothing new starts");
+                self.service.stopping(messages::words(self.plan.language).service.stopping);
                 self.stop_starting();
             }
         }

@@ -99,7 +99,7 @@ impl Agent {
             self.obtained.push((order, answer));
             return;
         }
-        let record = self.records.entry(id).or_insert_with(|| Record::new(id, &plan)).clone();
+        let record = self.records.entry(id).or_insert_with(|| Box::new(Record::new(id, &plan))).clone();
         if plan.enabled && !self.active.contains_key(&id) {
             self.activate(id, &plan);
             self.retarget();
@@ -111,9 +111,9 @@ impl Agent {
         }
         tracing::info!(credential = %plan.name, "a person obtained a refresh token");
         let (shared, reports, now) = (Arc::clone(&self.shared), self.reports.clone(), self.now());
-        let proven = proven(self.records.values());
+        let proven = proven(self.records.values().map(|record| &**record));
         self.flights.spawn(async move {
-            let taken = take(&shared.vault, &plan, record, &order, &proven, now).await;
+            let taken = take(&shared.vault, &plan, *record, &order, &proven, now).await;
             // The agent waits for this: it listens.
             let _ = reports.send(Report::Obtained(id, Box::new(taken), answer));
         });
@@ -148,7 +148,7 @@ impl Agent {
         if self.active.contains_key(&id) {
             self.landed(id, refresh::Landing::without_request(record));
         } else if let Some(record) = record {
-            self.records.insert(id, record);
+            self.records.insert(id, Box::new(record));
         }
         let _ = answer.send(match refused {
             Some(reason) => Err(reason),

@@ -52,6 +52,7 @@ async fn serve(address: SocketAddr, router: Router, language: Language) {
         }
         tokio::time::sleep(TRY_AGAIN).await;
     };
+    let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "the HTTP server listens");
     if !address.ip().is_loopback() {
         warn(AgentReason::ListensBeyondLoopback { address: address.to_string() });

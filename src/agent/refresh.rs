@@ -95,7 +95,7 @@ impl Flight {
         let mut record = self.record.clone();
         let now = self.shared.clock.now();
         let settled = record.settle(&self.plan, Outcome::Unknown(TokenReason::Crashed), now, fastrand::f64());
-        self.land((record, settled), None, now, &|told| report(id, told)).await;
+        self.land((record, settled), None, self.shared.clock.uptime().awake, &|told| report(id, told)).await;
     }
 
     async fn refresh(&self, report: &impl Fn(FlightReport)) {
@@ -138,7 +138,7 @@ impl Flight {
         }
         failpoint!("after-marker");
 
-        let sent_at = clock.now();
+        let sent_at = clock.uptime().awake;
         let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         failpoint!("answer-read");
         let now = clock.now();
@@ -173,10 +173,12 @@ impl Flight {
         &self,
         (record, settled): (Record, Settled),
         held: Option<Held>,
-        sent_at: Timestamp,
+        sent_at: Duration,
         report: &impl Fn(FlightReport),
     ) {
         let now = self.shared.clock.now();
+        // By a clock that nobody sets.
+        let took = self.shared.clock.uptime().awake.saturating_sub(sent_at);
         let changes = landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
         let mut told = false;
         failpoint!("before-vault-commit");
@@ -192,7 +194,6 @@ impl Flight {
             tokio::time::sleep(COMMIT_AGAIN).await;
         }
         failpoint!("after-vault-commit");
-        let took = now.since(sent_at);
         let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took, held: None };
         report(FlightReport::Settled(Box::new(landing)));
     }

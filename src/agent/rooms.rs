@@ -7,27 +7,27 @@ use std::time::Duration;
 use crate::agent::deliver::{Delivery, Room, Seen};
 use crate::agent::{Agent, Report};
 use crate::channel::policy::ChannelState;
-use crate::config::plan::{CredentialPlan, GatewayPlan};
+use crate::config::plan::CredentialPlan;
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
+use crate::gateway::thread::GatewayHandle;
 use crate::gateway::{GatewayError, Published};
+use crate::reason::ChannelReason;
+use crate::telemetry::metrics::Delivered;
 use crate::time::Timestamp;
 
 impl Agent {
     pub(super) fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
         let now = self.now();
         let mut events = Vec::new();
-        let same_as = self.same_database(name);
         let Some(room) = self.rooms.get_mut(name) else { return };
         let (looked, lag) = (room.looked, room.lag());
-        // Which file it is can be seen as soon as there is one.
-        if seen.is_ok() && (!looked || room.trouble.is_some()) {
-            room.same_as = same_as;
-        }
-        let waited: Vec<RecordId> = room.targets.iter().map(|target| target.record).collect();
-        let could: Vec<bool> = waited.iter().map(|id| room.could_deliver(*id)).collect();
-        let trouble = room.trouble.clone();
+        // Whose keys could be delivered before, of those that were looked at: only these can change one by one.
+        let indexes = seen.as_ref().map_or(&[][..], |seen| seen.indexes());
+        let looked_at = indexes.iter().filter_map(|index| room.targets.get(*index)).map(|target| target.record);
+        let could: Vec<(RecordId, bool)> = looked_at.map(|id| (id, room.could_deliver(id))).collect();
+        let was_writable = room.writable;
         let order = room.judge(seen, &self.records, &self.shared.vault, now, &mut events);
         if order.is_some() && self.unsure.is_some() {
             // What may be another's to write is not written.
@@ -43,26 +43,17 @@ impl Agent {
         let wishes = std::mem::take(&mut room.wishes);
         let first = !looked && room.looked;
         let lag_changed = room.lag() != lag;
-        let trouble = (room.trouble != trouble).then(|| room.trouble.clone());
         let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
         let well: Vec<ChannelName> = well
             .filter(|standing| standing.state == ChannelState::Delivered)
             .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
             .collect();
-        let news: Vec<RecordId> = waited
-            .into_iter()
-            .zip(could)
-            .filter(|(id, could)| first || lag_changed || room.could_deliver(*id) != *could)
-            .map(|(id, _)| id)
-            .collect();
-        match trouble {
-            Some(Some((reason, _))) => {
-                let reason = self.words(&reason.into(), "NAME");
-                tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
-            }
-            Some(None) => tracing::info!(gateway = name, "the gateway's database can be used"),
-            None => {}
-        }
+        let news: Vec<RecordId> = if first || lag_changed || room.writable != was_writable {
+            room.targets.iter().map(|target| target.record).collect()
+        } else {
+            could.into_iter().filter(|(id, could)| room.could_deliver(*id) != *could).map(|(id, _)| id).collect()
+        };
+        self.log_trouble(name);
         if !wishes.notes.is_empty() {
             self.shared.vault.commit_soon(wishes.notes);
         }
@@ -81,21 +72,34 @@ impl Agent {
         }
     }
 
-    /// The gateway before this one in the config whose database is the very same file.
-    fn same_database(&self, name: &str) -> Option<Arc<str>> {
-        use std::os::unix::fs::MetadataExt;
-        let place = |gateway: &GatewayPlan| {
-            let metadata = std::fs::metadata(&gateway.database).ok()?;
-            Some((metadata.dev(), metadata.ino()))
-        };
-        let mine = place(self.plan.gateway(name)?)?;
-        let mut before = self.plan.gateways.iter().take_while(|gateway| &*gateway.name != name);
-        before.find(|gateway| place(gateway) == Some(mine)).map(|gateway| Arc::clone(&gateway.name))
+    /// Logs what is wrong with a gateway's database, once, and its end. Not while keys are on their way: they may meet
+    /// what a look does not.
+    fn log_trouble(&mut self, name: &str) {
+        let Some(room) = self.rooms.get_mut(name).filter(|room| !room.busy) else { return };
+        let trouble = room.trouble.as_ref().map(|(reason, _)| reason.clone());
+        if room.logged == trouble {
+            return;
+        }
+        room.logged.clone_from(&trouble);
+        match trouble {
+            Some(reason) => {
+                let reason = self.words(&reason.into(), "NAME");
+                tracing::warn!(gateway = name, reason, "the gateway's database cannot be used now");
+            }
+            None => tracing::info!(gateway = name, "the gateway's database can be used"),
+        }
     }
 
     pub(super) fn look_around(&mut self, now: Timestamp) {
+        let handles: Vec<(Arc<str>, GatewayHandle)> = self
+            .plan
+            .gateways
+            .iter()
+            .filter_map(|gateway| Some((Arc::clone(&gateway.name), self.rooms.get(&gateway.name)?.handle.clone())))
+            .collect();
         for room in self.rooms.values_mut() {
-            let Some(order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
+            let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
+            order.compare_with(&handles);
             let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
             tokio::spawn(async move {
                 // The agent is gone when nobody listens.
@@ -108,7 +112,16 @@ impl Agent {
         let now = self.now();
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
+        for (_, result) in &results {
+            let delivered = match result {
+                Ok(_) => Delivered::Ok,
+                Err(GatewayError::Channel(ChannelReason::Conflict)) => Delivered::Conflict,
+                Err(_) => Delivered::Failed,
+            };
+            self.counters.published(&room.plan.name, delivered);
+        }
         let changes = room.delivered(results, now, &mut events);
+        self.log_trouble(name);
         failpoint!("before-mark");
         if !changes.is_empty() {
             self.shared.vault.commit_soon(changes);

@@ -19,6 +19,9 @@ use crate::secret::{Secret, SecretSource};
 use crate::secrets;
 use crate::vault::{Change, Fingerprint, FingerprintKind, VaultHandle};
 
+/// How many seeds are read at once: a file takes a descriptor and a thread.
+const AT_ONCE: usize = 32;
+
 /// A seed that was read.
 pub struct SeedRead {
     name: Arc<str>,
@@ -59,7 +62,15 @@ async fn read(vault: VaultHandle, wanted: Vec<(Arc<str>, SecretSource)>) -> Vec<
         };
         SeedRead { name, seed }
     };
-    join_all(wanted.into_iter().map(read_one)).await
+    let mut read = Vec::with_capacity(wanted.len());
+    let mut wanted = wanted.into_iter();
+    loop {
+        let some: Vec<_> = wanted.by_ref().take(AT_ONCE).map(read_one).collect();
+        if some.is_empty() {
+            return read;
+        }
+        read.extend(join_all(some).await);
+    }
 }
 
 impl Agent {
@@ -132,7 +143,7 @@ impl Agent {
         // As the records stand now; in order before any attempt marker: the vault's thread commits first what came
         // first.
         let records = notes.touched.iter().filter_map(|id| self.records.get(id));
-        let mut changes: Vec<Change> = records.map(|record| Change::Record(Box::new(record.clone()))).collect();
+        let mut changes: Vec<Change> = records.map(|record| Change::Record(record.clone())).collect();
         let (kind, at) = (FingerprintKind::RefreshToken, self.now());
         changes.extend(notes.taken.iter().map(|(fingerprint, record)| Change::Seen {
             record: *record,
@@ -229,10 +240,7 @@ impl Agent {
         if record.token_to_send().is_none() && news {
             record.state.last_error = Some(reason.clone());
             notes.touched.insert(id);
-            let missing = reason.clone();
-            let reason = self.words(&reason, &plan.name);
-            tracing::warn!(credential = %plan.name, reason, "the refresh token cannot be read");
-            let event = Event { reason: Some(missing), ..self.about(id, Topic::Failing) };
+            let event = Event { reason: Some(reason), ..self.about(id, Topic::Failing) };
             self.event(event);
         }
         self.consider(id);
@@ -250,7 +258,7 @@ impl Agent {
             }
             None => {
                 let id = self.new_id();
-                self.records.insert(id, Record::new(id, plan));
+                self.records.insert(id, Box::new(Record::new(id, plan)));
                 id
             }
         };
@@ -289,6 +297,16 @@ impl Agent {
         let names: Vec<Arc<str>> =
             enabled.map(|plan| &plan.name).filter(|name| !self.by_name.contains_key(*name)).cloned().collect();
         self.read_seeds(names);
+    }
+
+    /// Every record by name and client, the youngest where there are several.
+    pub(super) fn records_by_name(&self) -> HashMap<(Arc<str>, ClientIdentity), RecordId> {
+        let mut found: HashMap<(Arc<str>, ClientIdentity), RecordId> = HashMap::with_capacity(self.records.len());
+        for record in self.records.values() {
+            let id = found.entry((record.name.as_str().into(), record.client.clone())).or_insert(record.id);
+            *id = record.id.max(*id);
+        }
+        found
     }
 
     /// The record that bears a credential's name and belongs to its client.

@@ -1,5 +1,7 @@
 //! What the agent says: events for people and notifiers, reasons in words for the log.
 
+use tracing::field::display;
+
 use crate::agent::Agent;
 use crate::agent::rooms::lag;
 use crate::credential::event::{ChannelName, Event, Topic};
@@ -45,7 +47,7 @@ impl Agent {
         // What people are told of is logged as that.
         if settled != Settled::Refreshed && topics.is_empty() {
             let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
-            tracing::warn!(credential = %record.name, outcome = settled.as_str(), failures, reason, "the refresh failed");
+            tracing::warn!(credential = %record.name, outcome = %settled.as_str(), failures, reason, "the refresh failed");
         }
         for topic in topics {
             let reason = if settled == Settled::Refreshed { None } else { reason.clone() };
@@ -57,6 +59,9 @@ impl Agent {
     /// A notifier says what became of a message.
     pub(super) fn sent(&mut self, report: &SendReport) {
         let notifier = &report.notifier;
+        if self.plan.notifiers.iter().any(|plan| plan.name == *notifier) {
+            self.counters.notified(notifier, report.outcome.is_ok());
+        }
         match &report.outcome {
             Ok(()) => tracing::debug!(%notifier, "message taken"),
             Err(reason) => {
@@ -114,12 +119,19 @@ impl Agent {
             };
             let reason = event.reason.as_ref().map(|reason| self.words_about(reason, about));
             let topic = event.topic.as_str();
+            let name = event.channel.as_ref().map(|channel| channel.name.as_str()).filter(|name| !name.is_empty());
+            let gateway = event.channel.as_ref().map(|channel| display(&channel.gateway));
+            let channel = event.channel.as_ref().and_then(|channel| channel.id);
+            let (credential, notifier) = (credential.map(display), event.notifier.as_deref().map(display));
             match event.topic {
-                Topic::Recovered => tracing::info!(credential, channel, "{topic}"),
-                _ => tracing::warn!(credential, channel, reason, "{topic}"),
+                Topic::Recovered => tracing::info!(credential, gateway, channel, name, notifier, "{topic}"),
+                waits if waits.needs_human() => {
+                    tracing::error!(credential, gateway, channel, name, notifier, reason, "{topic}");
+                }
+                _ => tracing::warn!(credential, gateway, channel, name, notifier, reason, "{topic}"),
             }
         }
-        self.courier.tell(&event);
+        self.courier.tell(&self.plan, &event);
         self.recent.note(event.clone());
         self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
     }

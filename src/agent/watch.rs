@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use ring::digest::{Digest, SHA256, digest};
 
 use crate::config::plan::{Plan, Surroundings};
 use crate::finding::Severity;
@@ -56,13 +57,14 @@ impl ConfigWatch {
     /// When the system gives no thread.
     pub fn start(path: &Path, known: String, see: impl Fn(Sight) + Send + 'static) -> std::io::Result<Self> {
         let (wake, woken) = mpsc::channel();
-        let thread = Thread { path: path.to_owned(), known: Some(known), see: Box::new(see), told: None, gone: false };
+        let known = Some(digest(&SHA256, known.as_bytes()));
+        let thread = Thread { path: path.to_owned(), known, see: Box::new(see), told: None, gone: false };
         let events = wake.clone();
         std::thread::Builder::new().name("config-watch".into()).spawn(move || thread.run(&events, &woken))?;
         Ok(Self { wake })
     }
 
-    /// Reads it again now, as SIGHUP asks; tells the content even if it did not change.
+    /// Reads it again now, as SIGHUP asks; tells what it finds even if it is what it found before.
     pub fn read_now(&self) {
         // The thread lives as long as this sender does.
         let _ = self.wake.send(Wake::Now);
@@ -71,7 +73,8 @@ impl ConfigWatch {
 
 struct Thread {
     path: PathBuf,
-    known: Option<String>,
+    /// Of the content that was told last. The content itself is long, and holds secrets sometimes.
+    known: Option<Digest>,
     see: Box<dyn Fn(Sight) + Send>,
     /// The trouble that was told.
     told: Option<ConfigReason>,
@@ -82,10 +85,10 @@ struct Thread {
 impl Thread {
     fn run(mut self, events: &mpsc::Sender<Wake>, woken: &mpsc::Receiver<Wake>) {
         let directory = directory_of(&self.path);
-        let events = events.clone();
+        let (events, config) = (events.clone(), self.path.clone());
         let on_event = move |event: notify::Result<notify::Event>| {
             // An error may mean lost events: look, too.
-            if event.as_ref().is_ok_and(|event| !concerns_content(event.kind)) {
+            if event.as_ref().is_ok_and(|event| !concerns_content(event.kind) || !concerns(&config, &event.paths)) {
                 return;
             }
             let _ = events.send(Wake::Event);
@@ -101,7 +104,7 @@ impl Thread {
         loop {
             match woken.recv_timeout(wait) {
                 Ok(Wake::Event) => self.settle(woken),
-                Ok(Wake::Now) => self.known = None,
+                Ok(Wake::Now) => self.forget(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -115,10 +118,15 @@ impl Thread {
         while Instant::now() < patience {
             match woken.recv_timeout(QUIET) {
                 Ok(Wake::Event) => {}
-                Ok(Wake::Now) => self.known = None,
+                Ok(Wake::Now) => self.forget(),
                 Err(_) => return,
             }
         }
+    }
+
+    /// Whoever asks for a reading gets an answer, be it an old one.
+    fn forget(&mut self) {
+        (self.known, self.told) = (None, None);
     }
 
     /// Reads the file, tells what is new, and says when to look again.
@@ -126,11 +134,13 @@ impl Thread {
         match std::fs::read(&self.path) {
             Ok(bytes) => {
                 self.gone = false;
+                let content = digest(&SHA256, &bytes);
+                let is_news = self.known.is_none_or(|known| known.as_ref() != content.as_ref());
                 match String::from_utf8(bytes) {
                     // After trouble the same content is news, too.
-                    Ok(text) if self.known.as_ref() != Some(&text) || self.told.is_some() => {
+                    Ok(text) if is_news || self.told.is_some() => {
                         self.told = None;
-                        self.known = Some(text.clone());
+                        self.known = Some(content);
                         (self.see)(Sight::Changed(text));
                     }
                     Ok(_) => {}
@@ -180,6 +190,13 @@ fn directory_of(path: &Path) -> &Path {
 /// Our own reading raises events too; only what may have changed the content counts.
 fn concerns_content(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
+}
+
+/// Whether any of these may stand for the config. A database in the same folder is written many times a second, and
+/// is none of it. A symbolic link may change by whatever it leads through (Kubernetes renames `..data`).
+fn concerns(config: &Path, changed: &[PathBuf]) -> bool {
+    let is_it = |path: &PathBuf| path.file_name() == config.file_name();
+    changed.is_empty() || changed.iter().any(is_it) || config.is_symlink()
 }
 
 /// What a text means as a plan, here and now.

@@ -68,20 +68,34 @@ pub enum Owner {
 
 /// Says whose key a channel holds.
 ///
-/// `wanted` is the key that should be there; `seen` whether the vault knows the present one as one of ours (asked
-/// only when nothing else decides).
-pub fn owner(view: &ChannelView, adoption: Option<&Adoption>, wanted: Option<&Secret>, seen: bool) -> Owner {
+/// `wanted` is the key that should be there, of this `generation` of the record; `seen` whether the vault knows the
+/// present one as one of ours (asked only when nothing else decides).
+pub fn owner(
+    view: &ChannelView,
+    adoption: Option<&Adoption>,
+    wanted: Option<&Secret>,
+    generation: u64,
+    seen: bool,
+) -> Owner {
     let Some(adoption) = adoption else {
         return Owner::Unadopted;
     };
-    if wanted == Some(&view.key) {
+    let Some(held) = &view.key else {
+        // Nobody can tell: what was delivered last is taken to be there still, unless a person says otherwise.
+        return match adoption.state.delivered_at {
+            None => Owner::Unadopted,
+            Some(_) if adoption.state.generation == generation && !adoption.state.take_over => Owner::Current,
+            Some(_) => Owner::Ours,
+        };
+    };
+    if wanted == Some(held) {
         Owner::Current
     } else if seen {
         Owner::Ours
     } else if adoption.state.delivered_at.is_none() {
         // Nothing of ours ever arrived there.
         Owner::Unadopted
-    } else if adoption.displaced.as_ref() == Some(&view.key) {
+    } else if adoption.displaced.as_ref() == Some(held) {
         Owner::Displaced
     } else {
         Owner::Stranger

@@ -202,7 +202,7 @@ fn is_about_the_key(reason: Option<&str>) -> bool {
 mod tests {
     use super::*;
     use crate::channel::ownership::{AdoptionState, owner};
-    use crate::config::plan::{CacheLag, DEFAULT_GATEWAY};
+    use crate::config::plan::{CacheLag, DEFAULT_GATEWAY, Database};
     use crate::credential::record::RecordId;
     use crate::secret::Secret;
 
@@ -212,7 +212,8 @@ mod tests {
     fn gateway(on_foreign_key: OnForeignKey, reenable: bool) -> GatewayPlan {
         GatewayPlan {
             name: DEFAULT_GATEWAY.into(),
-            database: "/x".into(),
+            database: Database::File("/x".into()),
+            api: None,
             kind: None,
             cache_lag: CacheLag::ByKind,
             busy_timeout: Duration::from_secs(5),
@@ -228,7 +229,7 @@ mod tests {
             kind: 50,
             name: "codex-a".into(),
             status: status.into(),
-            key: Secret::new(key),
+            key: Some(Secret::new(key)),
             created_time: 7,
             multi_key: false,
             status_reason: None,
@@ -260,7 +261,7 @@ mod tests {
         seen: bool,
     ) -> ChannelDecision {
         let key = Secret::new("new");
-        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), seen));
+        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), 4, seen));
         let key_expires_at = Some(Timestamp::from_seconds(NOW + 3600));
         let look = Look { adoption, view, supported: Ok(()), owner, key_expires_at, generation: 4, lag: LAG };
         decide(plan, look, Timestamp::from_seconds(NOW))

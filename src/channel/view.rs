@@ -49,8 +49,8 @@ pub struct ChannelView {
     pub name: String,
     /// `channels.status`.
     pub status: Status,
-    /// `channels.key`.
-    pub key: Secret,
+    /// `channels.key`; `None` where the way in does not show it.
+    pub key: Option<Secret>,
     /// `channels.created_time`: with the id it tells a channel from a later one of the same id.
     pub created_time: i64,
     /// new-api: `channel_info.is_multi_key`.

@@ -10,8 +10,7 @@ use crate::channel::view::ChannelView;
 use crate::cli::place::complain;
 use crate::cli::{ConfigPlace, Exit, print};
 use crate::config::plan::{ChannelSelect, GatewayPlan, Plan};
-use crate::gateway::sqlite::SqliteGateway;
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::{self, GatewayError};
 use crate::reason::Reason;
 
 /// What `channels` takes.
@@ -42,7 +41,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
     let mut listed = Vec::new();
     let mut exit = Exit::Fine;
     for gateway in &loaded.plan.gateways {
-        match SqliteGateway::new(Arc::clone(gateway)).list() {
+        match gateway::open(gateway).list() {
             Ok(views) => listed.extend(views.iter().map(|view| one(&loaded.plan, gateway, view))),
             Err(GatewayError::Database(reason)) => {
                 complain(&Reason::from(reason));

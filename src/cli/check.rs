@@ -96,7 +96,7 @@ fn line(plan: &Plan, credential: &CredentialPlan) -> String {
         .filter_map(|channel| plan.gateway(&channel.gateway))
         .map(|gateway| gateway.cache_lag)
         .collect();
-    let lag = lags.iter().map(|lag| lag.of(None)).max().unwrap_or_default();
+    let lag = lags.iter().map(|lag| lag.of(None, false)).max().unwrap_or_default();
     let lead = if credential.revokes_previous { credential.refresh_before } else { lag + credential.refresh_before };
     let plan_line = words
         .plan

@@ -103,7 +103,7 @@ async fn examine(plan: &Plan, path: PathBuf, checks: &mut Checks) -> anyhow::Res
     let values = secrets::look(&around, contents.as_ref(), checks).await;
     progress.show(around.words.topic(Topic::Gateways.index()));
     let now = status_of(&around).await;
-    gateways::look(&around, contents.as_ref(), now.as_ref(), checks);
+    gateways::look(&around, contents.as_ref(), now.as_ref(), checks).await;
     progress.show(around.words.topic(Topic::Endpoints.index()));
     let heard = endpoints::look(&around, &values, checks).await;
     let is_halted = halted(&around, now.as_ref(), checks);

@@ -111,7 +111,7 @@ impl<'a> Session<'a> {
     /// Chooses the way and goes it.
     async fn log_in(&self, options: &Options) -> Result<Secret, Reason> {
         let wants_browser = options.browser || options.paste;
-        let LoginPlan { issuer, authorization_endpoint, device_authorization_endpoint } = &self.plan.login;
+        let LoginPlan { issuer, authorization_endpoint, device_authorization_endpoint } = &*self.plan.login;
         let is_told =
             if wants_browser { authorization_endpoint.is_some() } else { device_authorization_endpoint.is_some() };
         let metadata = match issuer {

@@ -46,7 +46,7 @@ impl Paper {
 
     /// How many columns a table may take.
     pub fn width(self) -> usize {
-        self.width.max(WIDTH.min(self.width))
+        self.width
     }
 
     /// A text in a colour, where there is any.

@@ -15,7 +15,8 @@ use crate::cli::{ConfigPlace, Exit, block_on};
 use crate::config::plan::VaultPlan;
 use crate::messages;
 use crate::reason::AgentReason;
-use crate::time::SystemClock;
+use crate::telemetry::systemd::ServiceManager;
+use crate::time::{self, Clock, SystemClock};
 use crate::vault::{Contents, Vault};
 
 /// How often a stand-by tries the lock.
@@ -32,11 +33,16 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     for line in render(loaded.plan.language, &loaded.path, &loaded.text, &loaded.warnings).lines() {
         tracing::warn!("{line}");
     }
+    if let Some(name) = time::missing_zone() {
+        let message = messages::explain(loaded.plan.language, &AgentReason::NoTimeZone { name }.into());
+        tracing::warn!("{} {}", message.what, message.remedy);
+    }
     block_on(async {
         let mut signals = Signals::new()?;
+        let mut service = ServiceManager::from_env();
         let (mut loaded, mut held) = (loaded, Vec::new());
         loop {
-            let (owned, opened) = match own(place, loaded, &mut signals, &mut held).await {
+            let (owned, opened) = match own(place, loaded, &mut signals, &mut service, &mut held).await {
                 Ok(owned) => owned,
                 Err(exit) => return Ok(exit),
             };
@@ -49,11 +55,13 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
             // Whoever stands by afterwards hears what came meanwhile.
             let for_agent = std::mem::replace(&mut signals, Signals::new()?);
             for_agent.send_to(agent.reports());
+            agent.serve_under(service);
             tracing::info!(
-                version = env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
+                version = %env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
                 "one-api-sidecar is ready"
             );
             let ending = agent.run().await;
+            service = agent.release_service();
             held.extend(agent.close());
             match ending {
                 Ending::Displaced => {}
@@ -73,9 +81,10 @@ async fn own(
     place: &ConfigPlace,
     mut loaded: Loaded,
     signals: &mut Signals,
+    service: &mut ServiceManager,
     held: &mut Vec<Held>,
 ) -> Result<(Loaded, (Vault, Contents)), Exit> {
-    let mut stood_by = false;
+    let (mut stood_by, mut is_ready) = (false, false);
     let mut site = holder::site(&loaded.plan.vault.place).await?;
     loop {
         // Whoever is stopped while a server lets it in gives back what it may have got.
@@ -83,7 +92,8 @@ async fn own(
             () = signals.stop() => return Err(stopped(held, &loaded).await),
             opened = holder::open(&loaded, &site) => opened,
         };
-        let wait = match opened {
+        let words = &messages::words(loaded.plan.language).service;
+        let (wait, status) = match opened {
             Ok((vault, mut contents)) => {
                 match stood_by.then(|| place.load().ok()).flatten() {
                     // It may have changed while nobody here watched it. If it is broken now, the one from before goes
@@ -97,31 +107,43 @@ async fn own(
                     }
                     None => {}
                 }
-                if held::redeem(held, &vault, &mut contents).await.is_ok() {
+                let Err(error) = held::redeem(held, &vault, &mut contents).await else {
                     return Ok((loaded, (vault, contents)));
-                }
+                };
                 vault.close();
-                TRY_AGAIN
+                let message = messages::explain(loaded.plan.language, &error.0.into());
+                (TRY_AGAIN, words.standing_by_because.replace("{}", &message.what))
             }
             Err(Closed::Owned { holder }) => {
                 if !stood_by {
                     tracing::info!("ready: standing by, {holder} owns the vault");
                 }
                 stood_by = true;
-                TRY_AGAIN
+                (TRY_AGAIN, words.standing_by.replace("{}", &holder))
             }
             Err(Closed::Away(reason)) => {
+                let message = messages::explain(loaded.plan.language, &reason.into());
                 if !stood_by {
-                    let message = messages::explain(loaded.plan.language, &reason.into());
                     tracing::warn!("standing by: {} {}", message.what, message.remedy);
                 }
                 stood_by = true;
-                TRY_SERVER_AGAIN
+                (TRY_SERVER_AGAIN, words.standing_by_because.replace("{}", &message.what))
             }
             Err(Closed::Refused(exit)) => return Err(exit),
         };
+        if !is_ready {
+            service.ready(&status);
+            is_ready = true;
+        }
+        service.turn(SystemClock.uptime().awake, || status);
         tokio::select! {
-            () = signals.stop() => return Err(stopped(held, &loaded).await),
+            _ = signals.terminate.recv() => return Err(stopped(held, &loaded).await),
+            _ = signals.interrupt.recv() => return Err(stopped(held, &loaded).await),
+            // Whoever takes over reads everything then.
+            _ = signals.hangup.recv() => {
+                service.reloading(SystemClock.uptime().awake);
+                service.reloaded();
+            }
             () = tokio::time::sleep(wait) => {}
         }
     }

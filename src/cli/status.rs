@@ -19,7 +19,7 @@ use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::gateway::sqlite::SqliteGateway;
+use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::notify::policy::Policy;
 use crate::reason::{Language, Reason, VaultReason};
@@ -142,34 +142,37 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
         Some((handle, contents)) => (Some(handle), contents),
         None => (None, Contents::default()),
     };
-    let records: HashMap<RecordId, Record> = contents.records.into_iter().map(|record| (record.id, record)).collect();
+    let records: HashMap<RecordId, Box<Record>> =
+        contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect();
     let mut adoptions: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
     for adoption in contents.adoptions {
         adoptions.entry(adoption.gateway.clone()).or_default().insert(adoption.channel, adoption);
     }
-    let mut rooms = Vec::new();
+    let (mut rooms, mut gateways) = (Vec::new(), Vec::new());
     for gateway in &plan.gateways {
-        let thread = GatewayHandle::spawn(Box::new(SqliteGateway::new(Arc::clone(gateway))), || {});
+        let thread = GatewayHandle::spawn(gateway::open(gateway), || {});
+        gateways.push((Arc::clone(&gateway.name), thread.clone()));
         let mut room = Room::new(Arc::clone(gateway), thread, adoptions.remove(&*gateway.name).unwrap_or_default());
         room.retarget(fed(plan, &records));
         if let Some(handle) = &handle
-            && let Some(order) = room.order_look(&records, handle, now)
+            && let Some(mut order) = room.order_look(&records, handle, now)
         {
+            order.compare_with(&gateways);
             let seen = order.carry_out().await;
             // The deliveries it finds due are the agent's to make.
             let _ = room.judge(seen, &records, handle, now, &mut Vec::new());
         }
         rooms.push(room);
     }
-    status::credentials(plan, records.values(), rooms.iter(), now)
+    status::credentials(plan, records.values().map(|record| &**record), rooms.iter(), now)
 }
 
 /// Who feeds channels, with their records; one that has none yet gets a number nobody else has.
 fn fed<'p>(
     plan: &'p Plan,
-    records: &'p HashMap<RecordId, Record>,
+    records: &'p HashMap<RecordId, Box<Record>>,
 ) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
-    let by_client = status::by_client(records.values());
+    let by_client = status::by_client(records.values().map(|record| &**record));
     plan.credentials.iter().filter(|credential| credential.enabled).zip(1..).map(move |(credential, nth)| {
         let known = by_client.get(&(&*credential.name, ClientIdentity::of(credential))).copied();
         (known.unwrap_or(RecordId(-nth)), &**credential)

@@ -143,9 +143,10 @@ section! {
     pub struct GatewaySection {
         /// Its name, where there are several: [a-z0-9._-]. Default: default.
         pub name: String,
-        /// Its SQLite file. (What One-API's SQL_DSN holds is not in this version.)
+        /// Its SQLite file; or the address of its database server as One-API's SQL_DSN has it, best from there:
+        /// { env = "SQL_DSN" }.
         pub database: TextOrSecret,
-        /// The admin API, instead of or beside the database. (Not in this version.)
+        /// The admin API, instead of or beside the database.
         pub api: ApiSection,
         /// Refuse a gateway that is something else. Default: auto.
         pub kind: Kind,

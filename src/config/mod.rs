@@ -4,6 +4,7 @@
 //! [`report`] the problems as people and editors read them, [`schema`] the JSON schema. All of it is pure: whoever
 //! calls has read the file and knows the surroundings.
 
+pub mod credentials;
 pub mod diff;
 pub mod file;
 pub mod lines;

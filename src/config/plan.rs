@@ -12,9 +12,11 @@ use std::time::Duration;
 use reqwest::header::HeaderName;
 use url::{Host, Url};
 
+use crate::config::credentials::Credentials;
 use crate::config::file::Config;
 use crate::config::template::Template;
 use crate::config::{diff, resolve};
+use crate::dsn::Dsn;
 use crate::finding::Severity;
 use crate::notify::services::Service;
 use crate::oauth::presets::Preset;
@@ -39,7 +41,7 @@ pub struct Plan {
     /// Bounds of the agent.
     pub agent: AgentPlan,
     /// The credentials, in the order of the file.
-    pub credentials: Vec<Arc<CredentialPlan>>,
+    pub credentials: Credentials,
     /// The notifiers, in the order of the file.
     pub notifiers: Vec<Arc<NotifierPlan>>,
 }
@@ -49,8 +51,10 @@ pub struct Plan {
 pub struct GatewayPlan {
     /// Its name; [`DEFAULT_GATEWAY`] where the config gives none.
     pub name: Arc<str>,
-    /// Its SQLite file, absolute.
-    pub database: PathBuf,
+    /// Its database.
+    pub database: Database,
+    /// Its admin API, instead of or beside the database.
+    pub api: Option<ApiPlan>,
     /// What it must be; `None` takes what it is.
     pub kind: Option<GatewayKind>,
     /// How long it may go on using the previous key.
@@ -63,6 +67,53 @@ pub struct GatewayPlan {
     pub reenable: bool,
     /// Filesystems that are otherwise refused.
     pub allow_filesystem: Vec<String>,
+}
+
+/// A gateway's admin API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiPlan {
+    /// The gateway's address, with a slash at its end.
+    pub url: Url,
+    /// An administrator's access token.
+    pub token: SecretSource,
+    /// Whose access token it is (new-api asks for that).
+    pub user: Option<i64>,
+}
+
+/// The database that a gateway keeps its channels in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// An SQLite file, absolute.
+    File(PathBuf),
+    /// A server: where its address is read from, which holds a password ([`crate::dsn`]).
+    Server(SecretSource),
+    /// Out of reach: there is the admin API alone.
+    None,
+}
+
+impl Database {
+    /// The SQLite file, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Server(_) | Self::None => None,
+        }
+    }
+}
+
+/// What may be shown of it: a path, `mysql://host:3306/database`, or where its address is read from.
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(SecretSource::Value(written)) => match Dsn::parse(written.expose()) {
+                Ok(dsn) => write!(f, "{dsn}"),
+                Err(_) => f.write_str("…"),
+            },
+            Self::Server(source) => write!(f, "{source}"),
+            Self::None => f.write_str("the admin API"),
+        }
+    }
 }
 
 /// The programs whose databases we write to.
@@ -91,19 +142,26 @@ impl GatewayKind {
 /// How long a gateway may go on using the previous key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CacheLag {
-    /// As the config says, or the environment that is shared with the gateway.
+    /// As the config says.
     Known(Duration),
+    /// As the environment says that is shared with the gateway.
+    Shared(Duration),
     /// The default of the gateway's kind.
     ByKind,
 }
 
 impl CacheLag {
-    /// The lag for a gateway of this kind: 10 minutes for one-api (and while the kind is not known), 1 for new-api.
+    /// The lag for a gateway of this kind: 10 minutes for one-api (and while the kind is not known), 1 for new-api; a
+    /// second for one that is told of each key and loads it at once (`immediate`).
     ///
     /// Source: the defaults of `SYNC_FREQUENCY` in one-api and new-api.
-    pub fn of(self, kind: Option<GatewayKind>) -> Duration {
+    pub fn of(self, kind: Option<GatewayKind>, immediate: bool) -> Duration {
+        const AT_ONCE: Duration = Duration::from_secs(1);
         match (self, kind) {
             (Self::Known(lag), _) => lag,
+            (Self::Shared(lag), _) if immediate => lag.min(AT_ONCE),
+            (Self::Shared(lag), _) => lag,
+            (Self::ByKind, _) if immediate => AT_ONCE,
             (Self::ByKind, Some(GatewayKind::NewApi)) => Duration::from_secs(60),
             (Self::ByKind, _) => Duration::from_secs(600),
         }
@@ -145,9 +203,9 @@ impl std::fmt::Display for VaultPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
-            Self::Server(SecretSource::Value(address)) => match crate::dsn::parse(address.expose()) {
+            Self::Server(SecretSource::Value(address)) => match Dsn::parse_own(address.expose()) {
                 Ok(dsn) => dsn.fmt(f),
-                Err(error) => error.fmt(f),
+                Err(detail) => f.write_str(detail),
             },
             Self::Server(source) => source.fmt(f),
         }
@@ -182,7 +240,7 @@ pub struct CredentialPlan {
     /// How a new access token is had.
     pub grant: Grant,
     /// Where and how it is asked for.
-    pub endpoint: Endpoint,
+    pub endpoint: Arc<Endpoint>,
     /// The channels that get the key.
     pub channels: Vec<ChannelPlan>,
     /// Time kept for retries before the access token dies; the gateway's cache lag is added.
@@ -198,7 +256,7 @@ pub struct CredentialPlan {
     /// The bounds of the backoff.
     pub backoff: Backoff,
     /// Where the first refresh token is had.
-    pub login: LoginPlan,
+    pub login: Arc<LoginPlan>,
 }
 
 /// Where `login` goes: what is not written here the issuer's metadata says.
@@ -551,7 +609,7 @@ impl Plan {
 
     /// The plan of an agent that does nothing yet, to start from.
     pub fn empty(next: &Self) -> Self {
-        Self { gateways: Vec::new(), credentials: Vec::new(), notifiers: Vec::new(), ..next.clone() }
+        Self { gateways: Vec::new(), credentials: Credentials::default(), notifiers: Vec::new(), ..next.clone() }
     }
 
     /// The gateway of this name.
@@ -561,6 +619,6 @@ impl Plan {
 
     /// The credential of this name.
     pub fn credential(&self, name: &str) -> Option<&Arc<CredentialPlan>> {
-        self.credentials.iter().find(|credential| &*credential.name == name)
+        self.credentials.get(name)
     }
 }

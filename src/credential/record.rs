@@ -262,6 +262,9 @@ pub enum Settled {
 }
 
 impl Settled {
+    /// Every `outcome` label of `refreshes_total`.
+    pub const OUTCOMES: [&str; 5] = ["ok", "transient", "revoked", "misconfigured", "unknown_outcome"];
+
     /// The `outcome` label of `refreshes_total`.
     pub fn as_str(self) -> &'static str {
         match self {

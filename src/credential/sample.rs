@@ -1,6 +1,7 @@
 //! A plan and a record to start tests from.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::plan::{
@@ -26,7 +27,7 @@ pub fn plan() -> CredentialPlan {
         preset: None,
         enabled: true,
         grant: Grant::RefreshToken { seed: Some(SecretSource::Env("SEED".into())) },
-        endpoint: Endpoint {
+        endpoint: Arc::new(Endpoint {
             url: "https://auth.example.com/oauth/token".parse().unwrap(),
             method: Method::Post,
             encoding: Encoding::Form,
@@ -45,7 +46,7 @@ pub fn plan() -> CredentialPlan {
                 ca_file: None,
                 client_cert: None,
             },
-        },
+        }),
         channels: Vec::new(),
         refresh_before: Duration::from_secs(300),
         fallback_lifetime: Duration::from_secs(3600),
@@ -53,7 +54,7 @@ pub fn plan() -> CredentialPlan {
         revokes_previous: false,
         on_lost_answer: OnLostAnswer::AskLate,
         backoff: Backoff { min: Duration::from_secs(1), max: Duration::from_secs(300) },
-        login: LoginPlan::default(),
+        login: LoginPlan::default().into(),
     }
 }
 

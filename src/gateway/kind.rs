@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::channel::view::ChannelView;
 use crate::config::plan::GatewayKind;
-use crate::reason::ChannelReason;
+use crate::reason::{ChannelReason, GatewayReason};
 
 /// What every gateway's `channels` has, and what we cannot do without.
 const NEEDED: [&str; 6] = ["id", "type", "key", "status", "name", "created_time"];
@@ -43,6 +43,44 @@ pub fn recognise(columns: &HashSet<String>) -> Result<GatewayKind, Vec<String>> 
     if missing.is_empty() { Ok(kind) } else { Err(missing) }
 }
 
+/// [`recognise`] by the columns of both tables, for a database that has `channels`. `place` is its name, as it may be shown.
+///
+/// # Errors
+/// That it is nobody's we know, or still in the making.
+pub fn identify(
+    channels: &HashSet<String>,
+    abilities: &HashSet<String>,
+    place: &str,
+) -> Result<GatewayKind, GatewayReason> {
+    let kind = recognise(channels).map_err(|missing| GatewayReason::Unknown { missing })?;
+    if kind == GatewayKind::OneHub {
+        return Ok(kind);
+    }
+    if abilities.is_empty() {
+        return Err(GatewayReason::NotMigrated { path: place.to_owned() });
+    }
+    let needed = ["channel_id", "enabled"].into_iter();
+    let missing: Vec<String> =
+        needed.filter(|name| !abilities.contains(*name)).map(|name| format!("abilities.{name}")).collect();
+    if missing.is_empty() { Ok(kind) } else { Err(GatewayReason::Unknown { missing }) }
+}
+
+/// Whether SQL may feed a gateway of this kind, and whether it is what the config says. `is_told` says that its admin API
+/// makes it load what SQL wrote.
+///
+/// # Errors
+/// Why not.
+pub fn accept(found: GatewayKind, wanted: Option<GatewayKind>, is_told: bool) -> Result<(), GatewayReason> {
+    match wanted {
+        // It routes from memory and its master never reloads: what SQL wrote is never seen.
+        _ if found == GatewayKind::OneHub && !is_told => Err(GatewayReason::OneHub),
+        Some(wanted) if wanted != found => {
+            Err(GatewayReason::OtherKind { wanted: wanted.as_str().to_owned(), found: found.as_str().to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Whether a channel is one that nobody but the gateway may write, whatever the key.
 ///
 /// Sources: `ChannelInfo.IsMultiKey` in new-api `model/channel.go` (its key is a list, one a line);
@@ -72,7 +110,7 @@ pub fn supports(kind: GatewayKind, view: &ChannelView, key_is_explicit: bool) ->
     if let Some(reason) = belongs_to_the_gateway(kind, view.kind, view.multi_key) {
         return Err(reason);
     }
-    if view.key.expose().contains(char::REPLACEMENT_CHARACTER) {
+    if view.key.as_ref().is_some_and(|key| key.expose().contains(char::REPLACEMENT_CHARACTER)) {
         // What it holds is not text. We could neither compare it before a write nor put it back afterwards.
         return Err(ChannelReason::UnsafeKey);
     }
@@ -130,7 +168,7 @@ mod tests {
             kind,
             name: "a".into(),
             status: Status::Enabled,
-            key: Secret::new(key),
+            key: Some(Secret::new(key)),
             created_time: 1,
             multi_key: false,
             status_reason: None,

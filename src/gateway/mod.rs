@@ -3,17 +3,28 @@
 //! The port is synchronous: every way in runs on a thread of its own, and SQLite's waits never touch the async
 //! thread. Knows nothing of credentials; called by `agent` and by commands.
 
+pub mod api;
+mod batch;
 pub mod kind;
+pub mod reload;
+#[cfg(feature = "servers")]
+pub mod server;
 pub mod sqlite;
+mod stored;
 pub mod thread;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::channel::view::ChannelView;
-use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::config::plan::{ChannelSelect, Database, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
+
+use api::ApiGateway;
+use reload::Reloading;
+use sqlite::SqliteGateway;
 
 /// How many keys one transaction writes, so that it holds the gateway's lock for about a millisecond.
 pub const BATCH: usize = 32;
@@ -25,8 +36,9 @@ pub struct Publication {
     pub id: i64,
     /// `channels.created_time` of the row that was looked at.
     pub created_time: i64,
-    /// The key that was read: the write happens only if it is still there (compare and set).
-    pub expected: Secret,
+    /// The key that was read: the write happens only if it is still there (compare and set). `None` where the way in
+    /// does not show keys.
+    pub expected: Option<Secret>,
     /// The key to write. May equal `expected` when only the status is to be set.
     pub key: Secret,
     /// Whether status 3 becomes 1, and the channel's abilities are switched on; at status 1 the abilities alone.
@@ -59,6 +71,29 @@ pub enum GatewayError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Trace([(u64, i64, i64, u64); 2]);
 
+/// Which database it really is, whatever leads there: two gateways of one place are one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place(String);
+
+/// The way into the gateway of a plan. Touches nothing yet.
+pub fn open(plan: &Arc<GatewayPlan>) -> Box<dyn Gateway> {
+    let api = plan.api.clone().map(|api| ApiGateway::new(Arc::clone(plan), api));
+    let database: Option<Box<dyn Gateway>> = match &plan.database {
+        Database::File(path) => Some(Box::new(SqliteGateway::new(path.clone(), Arc::clone(plan)))),
+        #[cfg(feature = "servers")]
+        Database::Server(address) => Some(Box::new(server::ServerGateway::new(address.clone(), Arc::clone(plan)))),
+        #[cfg(not(feature = "servers"))]
+        Database::Server(_) => unreachable!("the config has refused it"),
+        Database::None => None,
+    };
+    match (database, api) {
+        (Some(database), Some(api)) => Box::new(Reloading::new(database, api)),
+        (Some(database), None) => database,
+        (None, Some(api)) => Box::new(api),
+        (None, None) => unreachable!("the config has refused it"),
+    }
+}
+
 /// A gateway, reached in some way.
 pub trait Gateway: Send {
     /// Looks at the channels that are asked for; those that are not there are left out.
@@ -79,6 +114,14 @@ pub trait Gateway: Send {
     /// What the gateway was recognised as at the last look.
     fn kind(&self) -> Option<GatewayKind>;
 
+    /// Whether a key that was written is used with the gateway's next request, whatever it has in memory.
+    fn immediate(&self) -> bool {
+        false
+    }
+
+    /// Which database it is; `None` while that cannot be told.
+    fn place(&mut self) -> Option<Place>;
+
     /// Proves that a key could be written now, without writing anything.
     ///
     /// # Errors
@@ -90,6 +133,11 @@ pub trait Gateway: Send {
 
     /// Whether somebody else wrote since this was asked last, by the [`Trace`]; true in doubt, and the first time.
     fn changed(&mut self) -> bool;
+
+    /// Whether somebody else has been writing lately, so that batches must leave room for him; true in doubt.
+    fn is_busy(&self) -> bool {
+        true
+    }
 
     /// What there is to say about it.
     fn examine(&mut self) -> Vec<Finding>;

@@ -9,9 +9,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
-use super::{BATCH, Gateway, GatewayError, Publication, Published};
+use super::{BATCH, Gateway, GatewayError, Place, Publication, Published};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::Finding;
@@ -20,8 +21,10 @@ use crate::reason::GatewayReason;
 /// How often the thread looks whether somebody wrote.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
-/// What the gateway's own writers get between two full batches of ours.
+/// What the gateway's own writers get between two full batches of ours, while they write.
 const PAUSE: Duration = Duration::from_millis(10);
+/// And while none was seen to write: enough for one that comes to get in between, and be seen.
+const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
 type Look = Result<Vec<ChannelView>, GatewayError>;
 type Answer = Result<Published, GatewayError>;
@@ -30,7 +33,20 @@ type Answer = Result<Published, GatewayError>;
 #[derive(Debug, Clone)]
 pub struct GatewayHandle {
     requests: Sender<Request>,
-    kind: Arc<Mutex<Option<GatewayKind>>>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What was learned of the gateway so far.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    kind: Option<GatewayKind>,
+    immediate: bool,
+}
+
+impl Known {
+    fn of(gateway: &dyn Gateway) -> Self {
+        Self { kind: gateway.kind(), immediate: gateway.immediate() }
+    }
 }
 
 impl GatewayHandle {
@@ -38,19 +54,26 @@ impl GatewayHandle {
     /// gateway; it must not block. If the system gives no thread, every request fails.
     pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> Self {
         let (requests, incoming) = channel();
-        let kind = Arc::new(Mutex::new(gateway.kind()));
+        let known = Arc::new(Mutex::new(Known::of(&*gateway)));
         let room = Room {
             gateway,
             changed: Box::new(changed),
-            kind: Arc::clone(&kind),
+            known: Arc::clone(&known),
             publishes: VecDeque::new(),
             resume: Instant::now(),
+            seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
         if let Err(error) = thread {
             tracing::error!(%error, "the gateway's thread cannot be started");
         }
-        Self { requests, kind }
+        Self { requests, known }
+    }
+
+    /// Notes from now on how long each batch takes to be written, in seconds.
+    pub fn measure(&self, seconds: Histogram) {
+        // A thread that has ended writes nothing either.
+        let _ = self.requests.send(Request::Measure(seconds));
     }
 
     /// Looks at the channels that are asked for; those that are not there are left out.
@@ -84,6 +107,11 @@ impl GatewayHandle {
         self.ask(Request::Probe).await.unwrap_or_else(|| Err(ended()))
     }
 
+    /// Which database it is; `None` while that cannot be told.
+    pub async fn place(&self) -> Option<Place> {
+        self.ask(Request::Place).await.flatten()
+    }
+
     /// What there is to say about it.
     pub async fn examine(&self) -> Vec<Finding> {
         self.ask(Request::Examine).await.unwrap_or_else(|| vec![unexamined(ended())])
@@ -91,7 +119,16 @@ impl GatewayHandle {
 
     /// What the gateway was recognised as at the last request.
     pub fn kind(&self) -> Option<GatewayKind> {
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known().kind
+    }
+
+    /// Whether a key that was written is used at once, as far as that was seen.
+    pub fn immediate(&self) -> bool {
+        self.known().immediate
+    }
+
+    fn known(&self) -> Known {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Option<T> {
@@ -106,7 +143,9 @@ enum Request {
     List(oneshot::Sender<Look>),
     Publish(Vec<Publication>, oneshot::Sender<Vec<Answer>>),
     Probe(oneshot::Sender<Result<(), GatewayError>>),
+    Place(oneshot::Sender<Option<Place>>),
     Examine(oneshot::Sender<Vec<Finding>>),
+    Measure(Histogram),
 }
 
 /// A request to publish that is not written to the end.
@@ -119,10 +158,11 @@ struct Publishing {
 struct Room {
     gateway: Box<dyn Gateway>,
     changed: Box<dyn Fn() + Send>,
-    kind: Arc<Mutex<Option<GatewayKind>>>,
+    known: Arc<Mutex<Known>>,
     publishes: VecDeque<Publishing>,
     /// Not before this moment is the next batch written.
     resume: Instant,
+    seconds: Option<Histogram>,
 }
 
 impl Room {
@@ -174,6 +214,11 @@ impl Room {
                 let proof = self.guarded(|gateway| gateway.probe());
                 let _ = reply.send(proof.unwrap_or_else(Err));
             }
+            Request::Place(reply) => {
+                let place = self.guarded(|gateway| gateway.place());
+                let _ = reply.send(place.ok().flatten());
+            }
+            Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Examine(reply) => {
                 let findings = self.guarded(|gateway| gateway.examine());
                 let _ = reply.send(findings.unwrap_or_else(|error| vec![unexamined(error)]));
@@ -193,7 +238,11 @@ impl Room {
                 break;
             }
         }
+        let began = Instant::now();
         let answers = self.guarded(|gateway| gateway.publish(&batch));
+        if let Some(seconds) = &self.seconds {
+            seconds.observe(began.elapsed().as_secs_f64());
+        }
         let mut answers = answers.unwrap_or_else(|error| vec![Err(error); batch.len()]).into_iter();
         for (publishing, share) in self.publishes.iter_mut().zip(shares) {
             publishing.answers.extend(answers.by_ref().take(share));
@@ -204,7 +253,8 @@ impl Room {
             }
         }
         if batch.len() == BATCH {
-            self.resume = Instant::now() + PAUSE;
+            let is_busy = self.guarded(|gateway| gateway.is_busy()).unwrap_or(true);
+            self.resume = Instant::now() + if is_busy { PAUSE } else { SHORT_PAUSE };
         }
     }
 
@@ -212,7 +262,7 @@ impl Room {
     fn guarded<T>(&mut self, request: impl FnOnce(&mut dyn Gateway) -> T) -> Result<T, GatewayError> {
         // Nothing is kept between two requests that a half-done one could leave in disorder.
         let outcome = catch_unwind(AssertUnwindSafe(|| request(&mut *self.gateway)));
-        *self.kind.lock().unwrap_or_else(PoisonError::into_inner) = self.gateway.kind();
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::of(&*self.gateway);
         // The panic's own words could hold anything, and are not passed on.
         outcome.map_err(|_| failed("internal error: a panic"))
     }

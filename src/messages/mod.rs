@@ -149,6 +149,41 @@ pub struct Words {
     pub login: LoginWords,
     /// What the page says.
     pub page: PageWords,
+    /// What a service manager shows of the agent.
+    pub service: ServiceWords,
+}
+
+/// The status line for a service manager.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceWords {
+    /// Pattern for how many there are.
+    pub credentials: &'static str,
+    /// Between that and their states.
+    pub colon: &'static str,
+    /// Between states and between names.
+    pub comma: &'static str,
+    /// Between sentences.
+    pub semicolon: &'static str,
+    /// A state with names; fields count, names.
+    pub named: &'static str,
+    /// Pattern for how many more there are.
+    pub more: &'static str,
+    /// The last good config goes on.
+    pub config_rejected: &'static str,
+    /// The vault does not take what must be durable.
+    pub vault_trouble: &'static str,
+    /// Pattern for a gateway that cannot be used.
+    pub gateway_trouble: &'static str,
+    /// Pattern for a notifier that does not take messages.
+    pub notifier_trouble: &'static str,
+    /// Pattern for who owns the vault.
+    pub standing_by: &'static str,
+    /// Pattern for why nobody here can own the vault now.
+    pub standing_by_because: &'static str,
+    /// Somebody else owns the vault now.
+    pub displaced: &'static str,
+    /// It ends.
+    pub stopping: &'static str,
 }
 
 /// What `doctor` says of what is well; fields in braces.

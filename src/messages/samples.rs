@@ -1,8 +1,10 @@
 //! A sample of every reason there is, for tests. A variant without a sample does not compile.
 
+use serde::Deserialize;
+
 use crate::reason::{
-    AgentReason, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason, SecretReason,
-    TokenReason, VaultReason,
+    AgentReason, ApiFailure, ChannelReason, ConfigReason, GatewayReason, LoginReason, NotifierReason, Reason,
+    SecretReason, TokenReason, VaultReason,
 };
 use crate::time::Timestamp;
 
@@ -21,6 +23,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     let at = Timestamp::from_seconds(1_767_000_000);
     let names = || vec!["one".to_owned(), "two".to_owned()];
     let path = "/data/one-api.db";
+    let server = "mysql://db:3306/oneapi";
     let error = "the system's words";
     let mut reasons = samples!(ConfigReason:
         NotFound { looked_in: names() },
@@ -36,13 +39,15 @@ pub(crate) fn reasons() -> Vec<Reason> {
         BareSecret { env: "TOKEN".to_owned() },
         SecretSources,
         BadUrl { detail: "no host" },
+        BadDatabase { detail: "it names no database" },
         PlainHttp,
         BadName,
         Duplicate { what: "credential \"a\"", first_line: 3_usize },
         UnknownGateway { name: "eu", known: names() },
         GatewayNeeded { known: names() },
         VaultPathNeeded,
-        BadDsn { detail: "it names no database" },
+        VaultPathBesideServer,
+        BadVaultUrl { detail: "it names no database" },
         VaultKeyNeeded,
         BadTemplate { detail: "unclosed brace" },
         BadBody { detail: "not JSON" },
@@ -55,7 +60,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         OwnTokenUrl { preset: "auth0", form: "https://TENANT.auth0.com/oauth/token" },
         Needs { field: "service", other: "keyring" },
         Conflicts { field: "api", other: "database" },
-        NotYet { what: "`jwt_bearer`" },
+        NotInThisBuild { what: "database on a server", feature: "servers" },
         UnknownService { name: "pushpuls", nearest: "pushplus".to_owned(), known: names() },
         ValueReadableByOthers { mode: "644" },
         SingleFileMount,
@@ -120,6 +125,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         Owned { holder: "run, pid 7" },
         NotAVault { path: path },
         Newer { found: 9, known: 1 },
+        Older { found: 1, known: 2 },
         Damaged { path: path, error: error },
         WrongKey { configured: true },
         Full { path: path },
@@ -159,7 +165,33 @@ pub(crate) fn reasons() -> Vec<Reason> {
         SharedInode { path: path },
         Failed { error: error },
         Unused { path: path },
+        Api { failure: ApiFailure::RateLimited },
+        ApiOfOneApi,
+        NoAddress { secret: Box::new(SecretReason::KeyringLocked) },
+        AddressMeansSqlite { from: "env:SQL_DSN" },
+        BadAddress { from: "env:SQL_DSN", detail: "it names no database" },
+        Unreachable { at: server, error: error },
+        ConnectionLost { at: server },
+        AccessDenied { at: server, user: "oneapi" },
+        UnknownDatabase { at: server },
+        TlsRequired { at: server },
+        TlsFailed { at: server, error: error },
+        TooManyConnections { at: server },
+        ServerReadOnly { at: server, code: "1290" },
+        NoPrivilege { at: server, user: "oneapi" },
+        RowsLocked { at: server, waited_ms: 5000_u64 },
+        ServerFull { at: server },
     ));
+    let failures = [
+        ApiFailure::Unreachable { error: error.into() },
+        ApiFailure::Token(SecretReason::EnvMissing { name: "ONE_API_ADMIN_TOKEN".into() }),
+        ApiFailure::Denied,
+        ApiFailure::NotAnAdministrator,
+        ApiFailure::WrongUser,
+        ApiFailure::Refused,
+        ApiFailure::NotTheApi { status: 404 },
+    ];
+    reasons.extend(failures.map(|failure| GatewayReason::Api { failure }.into()));
     reasons.extend(samples!(ChannelReason:
         Missing,
         Replaced,
@@ -191,6 +223,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
     ));
     reasons.extend(samples!(AgentReason:
         NoInotify { error: error },
+        NoTimeZone { name: "Asia/Shanghai" },
         RestartNeeded { section: "[vault]" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
@@ -204,6 +237,8 @@ pub(crate) fn reasons() -> Vec<Reason> {
         HeldLost { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoSuchNotifier { name: "wechta", known: names() },
         NoNotifier,
+        LogFilter { found: "inof", nearest: "info".to_owned() },
+        LogFormat { found: "yaml" },
         ClockOff { host: "auth.example", seconds: 95_i64 },
     ));
     reasons.extend(without_optional_fields(at, names()));
@@ -231,5 +266,18 @@ fn without_optional_fields(at: Timestamp, names: Vec<String>) -> Vec<Reason> {
         NotifierReason::CommandFailed { status: 1, words: None }.into(),
         AgentReason::NoSuchCredential { name: "x".into(), nearest: None }.into(),
         AgentReason::Abandoned { credentials: Vec::new() }.into(),
+        AgentReason::LogFilter { found: "a=loud".into(), nearest: None }.into(),
     ]
+}
+
+#[test]
+fn every_reason_is_read_again_as_it_was_written() {
+    for reason in reasons() {
+        let written = serde_json::to_string(&reason).unwrap();
+        assert_eq!(serde_json::from_str::<Reason>(&written).unwrap(), reason, "{written}");
+        let value: serde_json::Value = serde_json::from_str(&written).unwrap();
+        assert_eq!(Reason::deserialize(value).unwrap(), reason, "{written}");
+    }
+    let unknown = serde_json::from_str::<Reason>(r#"{"room":"cellar","reason":"dark"}"#).unwrap_err();
+    assert!(unknown.to_string().contains("cellar"), "{unknown}");
 }

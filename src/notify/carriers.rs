@@ -112,15 +112,8 @@ impl Carriers {
         let mut request = reqwest::Request::try_from(request).map_err(cause)?;
         *request.timeout_mut() = Some(self.timeout);
         let mut response = client.execute(request).await.map_err(cause)?;
-        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new() };
-        while let Some(chunk) = response.chunk().await.map_err(cause)? {
-            let room = BODY - reply.body.len();
-            reply.body.extend_from_slice(&chunk[..chunk.len().min(room)]);
-            if reply.body.len() == BODY {
-                break;
-            }
-        }
-        Ok(reply)
+        let (body, _) = transport::body(&mut response, BODY).await.map_err(cause)?;
+        Ok(Reply { status: response.status().as_u16(), body })
     }
 
     /// The way to a mail server, and the mail.

@@ -195,9 +195,10 @@ impl Policy {
     pub fn due(&mut self, now: Timestamp, recipients: &[Recipient<'_>]) -> Vec<Outgoing> {
         self.outboxes.retain(|name, _| recipients.iter().any(|recipient| recipient.name == name));
         let mut items = self.reminders(now);
+        let crowd = self.crowd();
         let is_ripe = |item: &Item| {
             // An event of the future is one from before the clock was set back.
-            self.hurried || item.event.at > now || self.ripens(item) <= now
+            self.hurried || item.event.at > now || self.ripens(item, &crowd) <= now
         };
         if !items.is_empty() || self.gathering.iter().any(is_ripe) {
             // When one message goes, everything that gathers goes with it.
@@ -245,19 +246,25 @@ impl Policy {
 
     /// When [`Policy::due`] has something to do next.
     pub fn wake(&self) -> Option<Timestamp> {
-        let gathered = self.gathering.iter().map(|item| self.ripens(item));
+        let crowd = self.crowd();
+        let gathered = self.gathering.iter().map(|item| self.ripens(item, &crowd));
         let reminders = self.troubles.values().filter_map(|trouble| trouble.remind_at);
         let outboxes = self.outboxes.values().filter_map(Outbox::wake);
         gathered.chain(reminders).chain(outboxes).min()
     }
 
+    /// When each trouble changed that people know of and that may end by itself. Counted once for everything that
+    /// gathers: in a bad night both are many.
+    fn crowd(&self) -> Vec<Timestamp> {
+        let is_one = |trouble: &&Trouble| pace::ends_by_itself(trouble.now.topic) && !trouble.told.is_empty();
+        self.troubles.values().filter(is_one).map(|trouble| trouble.changed).collect()
+    }
+
     /// When an item has waited long enough for others like it.
-    fn ripens(&self, item: &Item) -> Timestamp {
-        let is_one = |trouble: &&Trouble| {
-            let is_recent = item.event.at.since(trouble.changed) < EPISODE;
-            is_recent && pace::ends_by_itself(trouble.now.topic) && !trouble.told.is_empty()
-        };
-        let crowd = self.troubles.values().filter(is_one).count();
+    fn ripens(&self, item: &Item, crowd: &[Timestamp]) -> Timestamp {
+        let recent = crowd.iter().filter(|changed| item.event.at.since(**changed) < EPISODE);
+        // More make no difference.
+        let crowd = recent.take(pace::CROWD).count();
         item.event.at + self.pace.window(item.event.topic, item.event.at, crowd)
     }
 

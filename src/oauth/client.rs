@@ -16,7 +16,7 @@ use crate::oauth::response::{self, Response};
 use crate::reason::TokenReason;
 use crate::secret::{Secret, Values};
 use crate::time::{Clock, Timestamp};
-use crate::transport::{Clients, plain};
+use crate::transport::{self, Clients, plain};
 
 /// The most that is read of an answer, in bytes.
 pub const LARGEST_ANSWER: usize = 1024 * 1024;
@@ -155,13 +155,7 @@ async fn send(client: &reqwest::Client, request: TokenRequest, timeout: Duration
         retry_after: header(answer.headers(), RETRY_AFTER),
         ..Response::default()
     };
-    while let Some(chunk) = answer.chunk().await? {
-        if response.body.len() + chunk.len() > LARGEST_ANSWER {
-            response.cut = true;
-            break;
-        }
-        response.body.extend_from_slice(&chunk);
-    }
+    (response.body, response.cut) = transport::body(&mut answer, LARGEST_ANSWER).await?;
     Ok(response)
 }
 

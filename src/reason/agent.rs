@@ -11,6 +11,11 @@ pub enum AgentReason {
         /// The system's words.
         error: String,
     },
+    /// `TZ` names a time zone that the system does not have.
+    NoTimeZone {
+        /// The name.
+        name: String,
+    },
     /// A change that needs a restart.
     RestartNeeded {
         /// The section that changed.
@@ -78,6 +83,18 @@ pub enum AgentReason {
     },
     /// The config has no notifier.
     NoNotifier,
+    /// A part of the log's filter that means nothing.
+    LogFilter {
+        /// As it was written.
+        found: String,
+        /// The nearest level.
+        nearest: Option<String>,
+    },
+    /// No form of the log.
+    LogFormat {
+        /// As it was written.
+        found: String,
+    },
     /// This machine's clock and a token endpoint's differ by more than a minute.
     ClockOff {
         /// The endpoint's host.

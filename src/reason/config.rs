@@ -79,6 +79,11 @@ pub enum ConfigReason {
         /// What is wrong with it, without the address.
         detail: String,
     },
+    /// Not a usable address of a database.
+    BadDatabase {
+        /// What is wrong with it, without the address.
+        detail: String,
+    },
     /// Plain http to a host that is not loopback.
     PlainHttp,
     /// A name outside `[a-z0-9._-]`.
@@ -104,8 +109,10 @@ pub enum ConfigReason {
     },
     /// With several gateways the vault's place must be given.
     VaultPathNeeded,
+    /// Beside a database server the vault has no place of its own accord.
+    VaultPathBesideServer,
     /// Not the address of a database server.
-    BadDsn {
+    BadVaultUrl {
         /// What is wrong with it.
         detail: String,
     },
@@ -154,10 +161,12 @@ pub enum ConfigReason {
         /// What it does not go with.
         other: String,
     },
-    /// A known feature that this version does not have yet.
-    NotYet {
-        /// The feature, as the config names it.
+    /// A feature that this build was made without.
+    NotInThisBuild {
+        /// What was asked for.
         what: String,
+        /// The cargo feature that has it.
+        feature: String,
     },
     /// A notifier type nobody knows.
     UnknownService {

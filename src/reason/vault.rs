@@ -30,6 +30,13 @@ pub enum VaultReason {
         /// The newest version this program knows.
         known: i64,
     },
+    /// An older version wrote it, and nobody has brought it forward yet.
+    Older {
+        /// The version found.
+        found: i64,
+        /// The version of this program.
+        known: i64,
+    },
     /// The file is damaged.
     Damaged {
         /// The file.

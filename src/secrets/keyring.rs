@@ -1,12 +1,14 @@
 //! Secrets in the Secret Service (GNOME Keyring, KWallet, KeePassXC) over D-Bus.
 //!
 //! Everything here blocks, and may block for as long as a person takes to answer a password prompt: the agent comes
-//! through [`super::fetch`]. The D-Bus library (zbus) runs on a thread of its own (its `async-io` feature) and needs
-//! no tokio runtime; nothing is started before the first call. The `keyring` crate connects once in a process, so a
-//! Secret Service that appears later is found after a restart.
+//! through [`super::fetch`]. The D-Bus library (libdbus) runs in the thread that calls it; nothing is started before
+//! the first call. One connection serves the whole process from the first call that got one.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dbus_secret_service_keyring_store::Store;
+use keyring::api::CredentialStoreApi;
 use keyring::{Entry, Error};
 
 use crate::reason::SecretReason;
@@ -46,9 +48,8 @@ pub fn delete(service: &str, entry: &str) -> Result<(), SecretReason> {
 /// # Errors
 /// As [`get`], but for a missing entry.
 pub fn list(service: &str) -> Result<Vec<String>, SecretReason> {
-    connected()?;
-    let found = keyring_core::Entry::search(&HashMap::from([("service", service)]))
-        .map_err(|error| reason(error, service, ""))?;
+    let found =
+        connected()?.search(&HashMap::from([("service", service)])).map_err(|error| reason(error, service, ""))?;
     let mut names: Vec<String> =
         found.iter().filter_map(|entry| entry.get_specifiers()).map(|(_, name)| name).collect();
     names.sort();
@@ -57,18 +58,21 @@ pub fn list(service: &str) -> Result<Vec<String>, SecretReason> {
 }
 
 fn open(service: &str, entry: &str) -> Result<Entry, SecretReason> {
-    connected()?;
-    Entry::new(service, entry).map_err(|error| reason(error, service, entry))
+    connected()?.build(service, entry, None).map_err(|error| reason(error, service, entry))
 }
 
-/// Connects at the first call; without D-Bus or a Secret Service that fails at once.
-fn connected() -> Result<(), SecretReason> {
-    let status = Entry::store_status();
-    status.as_ref().map_err(|error| {
+/// Connects at the first call; without D-Bus or a Secret Service that fails at once, and the next call tries again.
+fn connected() -> Result<Arc<Store>, SecretReason> {
+    static STORE: Mutex<Option<Arc<Store>>> = Mutex::new(None);
+    let mut store = STORE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(store) = &*store {
+        return Ok(store.clone());
+    }
+    let connected = Store::new().map_err(|error| {
         tracing::debug!(%error, "no keyring");
         SecretReason::KeyringAbsent
     })?;
-    Ok(())
+    Ok(store.insert(connected).clone())
 }
 
 fn shown(service: &str, entry: &str) -> String {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::{StatusCode, header};
-use axum::middleware::Next;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use axum::serve::Listener;
@@ -22,13 +22,21 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
+use crate::telemetry::metrics::{Counters, Format};
 use crate::telemetry::page;
 use crate::telemetry::status::Status;
 
 /// How long a client may take to say what it wants, counted from before its first byte.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest head of a request in bytes; hyper takes no less than half of it.
+const HEAD_SIZE: usize = 16 * 1024;
+/// Endings of names that nobody can own in the public DNS (RFC 6761, RFC 6762, ICANN's `.internal`).
+const PRIVATE_ENDINGS: [&str; 3] = [".localhost", ".local", ".internal"];
 /// The most connections at once.
 const CONNECTIONS: usize = 64;
+/// The most clients at once for whom the loop says how everything stands: with thousands of credentials that is work,
+/// and between two such answers refreshes have their turn.
+const STATUSES: usize = 2;
 /// How long the agent's loop may take to answer before it counts as hanging.
 const PULSE_TIMEOUT: Duration = Duration::from_millis(1500);
 /// How long answers under way may take when the server closes.
@@ -40,6 +48,8 @@ pub trait Living: Clone + Send + Sync + 'static {
     fn pulse(&self) -> impl Future<Output = Option<Pulse>> + Send;
     /// How everything stands.
     fn status(&self) -> impl Future<Output = Option<Status>> + Send;
+    /// What it has counted since it started.
+    fn counters(&self) -> &Counters;
 }
 
 /// What works, in a few words.
@@ -63,9 +73,20 @@ impl Pulse {
 
 /// The routes that change nothing.
 pub fn read_only<L: Living>(living: L) -> Router {
+    let turns = Arc::new(Semaphore::new(STATUSES));
+    let in_turn = move |request: Request, next: Next| {
+        let turns = Arc::clone(&turns);
+        async move {
+            // Nobody closes the semaphore.
+            let _turn = turns.acquire().await;
+            next.run(request).await
+        }
+    };
     Router::new()
         .route("/", get(page::<L>))
         .route("/api/status", get(status::<L>))
+        .route("/metrics", get(metrics::<L>))
+        .route_layer(from_fn(in_turn))
         .route("/healthz", get(healthz::<L>))
         .route("/readyz", get(readyz::<L>))
         .with_state(living)
@@ -86,6 +107,17 @@ async fn page<L: Living>(State(living): State<L>) -> Response {
     match tokio::task::spawn_blocking(move || page::render(&status)).await {
         Ok(Ok(html)) => (page::HEADERS.clone(), fresh(StatusCode::OK, Html(html))).into_response(),
         _ => fresh(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be drawn\n"),
+    }
+}
+
+async fn metrics<L: Living>(State(living): State<L>, request: HeaderMap) -> Response {
+    let Some(status) = living.status().await else { return fresh(StatusCode::SERVICE_UNAVAILABLE, "ending\n") };
+    let accept = request.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    let (counters, format) = (living.counters().clone(), Format::accepted(accept));
+    // Megabytes with a thousand credentials: not on the thread of the agent's loop.
+    match tokio::task::spawn_blocking(move || counters.exposition(status, format)).await {
+        Ok(text) => fresh(StatusCode::OK, ([(header::CONTENT_TYPE, format.content_type())], text)),
+        Err(_) => fresh(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be written\n"),
     }
 }
 
@@ -125,18 +157,22 @@ pub async fn by_local_name(request: Request, next: Next) -> Response {
     if host.is_none_or(is_local_name) {
         next.run(request).await
     } else {
-        fresh(StatusCode::MISDIRECTED_REQUEST, "reach this server by an address or a name without dots\n")
+        let say = "this server answers to an address, a name without dots, *.local and *.internal; behind a reverse \
+                   proxy, let the proxy send one of these as Host\n";
+        fresh(StatusCode::MISDIRECTED_REQUEST, say)
     }
 }
 
-/// An address, `localhost`, or a name without dots, as containers have: none can be anybody's domain.
+/// An address, or a name that can be nobody's domain: `localhost`, one without dots as containers have, one of the
+/// private endings as clusters and home networks have.
 fn is_local_name(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next(),
         None => host.split(':').next(),
     };
-    let name = name.unwrap_or_default();
-    name.parse::<IpAddr>().is_ok() || !name.contains('.') || name.ends_with(".localhost")
+    let name = name.unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+    let is_private = PRIVATE_ENDINGS.iter().any(|ending| name.ends_with(ending));
+    name.parse::<IpAddr>().is_ok() || !name.contains('.') || is_private
 }
 
 /// A server that goes on until it is closed or dropped.
@@ -176,6 +212,7 @@ async fn accept(mut listener: impl Listener, router: Router, longest: Duration, 
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIMEOUT)
+            .max_buf_size(HEAD_SIZE)
             // One request each: an idle client takes nobody's place.
             .keep_alive(false)
             .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router.clone()));
@@ -201,7 +238,7 @@ mod tests {
 
     /// An agent that always answers the same.
     #[derive(Clone)]
-    struct Still(Option<Pulse>);
+    struct Still(Option<Pulse>, Counters);
 
     const WELL: Pulse = Pulse { running: true, config: true, vault: true, gateways: true };
 
@@ -224,12 +261,16 @@ mod tests {
                 events: Vec::new(),
             })
         }
+
+        fn counters(&self) -> &Counters {
+            &self.1
+        }
     }
 
     async fn serve(pulse: Option<Pulse>) -> (Serving, std::net::SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = read_only(Still(pulse)).layer(axum::middleware::from_fn(by_local_name));
+        let router = read_only(Still(pulse, Counters::default())).layer(axum::middleware::from_fn(by_local_name));
         (Serving::start(listener, router, Duration::from_secs(30)), address)
     }
 
@@ -279,6 +320,112 @@ mod tests {
             let answer = say(address, request).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
         }
+    }
+
+    #[test]
+    fn only_names_that_can_be_nobodys_domain_are_local() {
+        for host in [
+            "",
+            "localhost",
+            "LOCALHOST:80",
+            "127.0.0.1",
+            "10.0.0.7:9170",
+            "[::1]:9170",
+            "sidecar:9170",
+            "sidecar.:9170",
+            "app.localhost",
+            "sidecar.monitoring.svc.cluster.local:9170",
+            "Box.Local.",
+            "sidecar.internal",
+        ] {
+            assert!(is_local_name(host), "{host}");
+        }
+        for host in [
+            "example.com",
+            "example.com:9170",
+            "127.0.0.1.example.com",
+            "localhost.example.com",
+            "local.example",
+            "1.2.3",
+            "evil.internal.example",
+            "xlocal.com",
+            "[example.com]",
+        ] {
+            assert!(!is_local_name(host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_refused_and_a_body_is_never_waited_for() {
+        let (_serving, address) = serve(Some(WELL)).await;
+        let long = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(2 * HEAD_SIZE));
+        let many = format!("GET /healthz HTTP/1.1\r\nhost: localhost\r\n{}\r\n", "x: x\r\n".repeat(200));
+        let body = "GET /healthz HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000000\r\n\r\nnot all of it";
+        for (request, status) in [(long.as_str(), "431"), (many.as_str(), "431"), (body, "200")] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // The other side may have closed before the last byte.
+            let _ = stream.write_all(request.as_bytes()).await;
+            let mut answer = [0; 12];
+            stream.read_exact(&mut answer).await.unwrap();
+            assert_eq!(answer, format!("HTTP/1.1 {status}").as_bytes(), "{}", &request[..60]);
+        }
+    }
+
+    /// An agent whose loop is busy for good.
+    #[derive(Clone, Default)]
+    struct Busy(Arc<std::sync::atomic::AtomicUsize>, Counters);
+
+    impl Living for Busy {
+        async fn pulse(&self) -> Option<Pulse> {
+            Some(WELL)
+        }
+
+        async fn status(&self) -> Option<Status> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::pending().await
+        }
+
+        fn counters(&self) -> &Counters {
+            &self.1
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_asks_how_everything_stands_asks_the_loop_in_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let busy = Busy::default();
+        let _serving = Serving::start(listener, read_only(busy.clone()), Duration::from_secs(30));
+        let mut crowd = Vec::new();
+        for path in ["/api/status", "/metrics"].repeat(10) {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+            crowd.push(stream);
+        }
+        // Whoever came after them is answered: they were all taken in before.
+        let answer = say(address, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(busy.0.load(std::sync::atomic::Ordering::Relaxed), STATUSES);
+    }
+
+    #[tokio::test]
+    async fn clients_that_do_not_read_give_their_places_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let more_than_any_buffer = axum::body::Bytes::from(vec![b'x'; 64 << 20]);
+        let router = Router::new()
+            .route("/much", get(async || more_than_any_buffer))
+            .merge(read_only(Still(Some(WELL), Counters::default())));
+        let serving = Serving::start(listener, router, Duration::from_millis(300));
+        let mut deaf = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /much HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+            deaf.push(stream);
+        }
+        let answer = say(address, "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        serving.close().await;
     }
 
     #[tokio::test]

@@ -1,7 +1,8 @@
 //! The sidecar's own durable memory: records, fingerprints, adoptions, events.
 //!
 //! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`),
-//! or a database server (`server`; `Site` is either, [`backing`] what the thread needs of both), sealed if there is a key ([`seal`], `sealing`), with room for answers beside it (`reserve`) and a count by which
+//! or a database server (`server`; `Site` is either, [`backing`] what the thread needs of both), sealed if there is a
+//! key ([`seal`], `sealing`). A file is brought forward from older versions (`schema`), with room for answers beside it (`reserve`) and a count by which
 //! an older state of it is known (`commits`). What cannot be read is never replaced: a vault that begins anew would
 //! send spent refresh tokens.
 
@@ -13,6 +14,7 @@ pub mod lock;
 mod place;
 mod reserve;
 mod rows;
+mod schema;
 pub mod seal;
 mod sealing;
 #[cfg(feature = "servers")]

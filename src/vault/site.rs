@@ -57,7 +57,8 @@ impl Site {
 
     #[cfg(not(feature = "servers"))]
     fn server(_address: &crate::secret::Secret) -> Result<Self, Reason> {
-        Err(crate::reason::ConfigReason::NotYet { what: "[vault] url".into() }.into())
+        let what = "a vault in a database server".into();
+        Err(crate::reason::ConfigReason::NotInThisBuild { what, feature: "servers".into() }.into())
     }
 
     /// The path on this host that names the control socket: beside the file, or in the runtime directory.

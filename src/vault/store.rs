@@ -20,17 +20,16 @@ use crate::vault::backing::{Backing, Group, Purpose};
 use crate::vault::commits::Commits;
 use crate::vault::failure::{Failure, diagnose, system};
 use crate::vault::reserve::Reserve;
+use crate::vault::schema::{OURS, Recognised, Schema};
 use crate::vault::seal::{EncryptionKey, Seal};
 use crate::vault::{
     Change, Contents, Fingerprint, FingerprintKind, Fingerprinter, VaultError, commits, place, rows, sealing,
 };
 
-/// "OAPS": tells a vault from other SQLite files.
-const APPLICATION_ID: i64 = 0x4F41_5053;
-/// The schema this program writes.
-pub(super) const SCHEMA: i64 = 1;
 /// How long another process may be in the way: `status` reads, and nobody else writes.
 const BUSY: Duration = Duration::from_secs(5);
+/// The page cache, in KiB as SQLite wants it (negative). The default of 2 MiB fills up over days, and no read wants it.
+const CACHE: i64 = -512;
 /// Counts the transactions; see [`crate::vault::commits`].
 const COMMITS: &str = "commits";
 
@@ -47,16 +46,25 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the vault, creates it if there is none; seals it if there is a key and it is not sealed yet. The caller
-    /// holds the lock.
+    /// Opens the vault, creates it if there is none, brings an older one forward; seals it if there is a key and it is
+    /// not sealed yet. The caller holds the lock.
     ///
     /// # Errors
     /// When it cannot be read, is not a vault, is damaged, newer than this program, sealed with another key, or not
     /// ours alone: nothing was changed then.
     pub fn open(path: &Path, key: Option<&EncryptionKey>, max_in_flight: usize) -> Result<Self, VaultError> {
+        Self::open_as(OURS, path, key, max_in_flight)
+    }
+
+    pub(super) fn open_as(
+        schema: Schema,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+        max_in_flight: usize,
+    ) -> Result<Self, VaultError> {
         if place::stands(path)? {
-            let is_sealed = match Self::looked_at(path, key) {
-                Ok(Some(seen)) => seen.is_sealed(),
+            let is_sealed = match Self::looked_at(schema, path, key) {
+                Ok(Some((seen, _))) => seen.is_sealed(),
                 Ok(None) if commits::any(path) => return Err(place::gone(path)),
                 Ok(None) => false,
                 // `status` reads at this moment; what is wrong is found below, too.
@@ -74,26 +82,37 @@ impl Store {
         }
         let open = || {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            let mut store = Self::prepare(connection, path, key)?;
+            let mut store = Self::prepare(schema, connection, path, key)?;
             store.reserve.resize(max_in_flight);
             Ok(store)
         };
         open().map_err(|failure: Failure| failure.named(path))
     }
 
-    fn prepare(mut connection: Connection, path: &Path, key: Option<&EncryptionKey>) -> Result<Self, Failure> {
+    fn prepare(
+        schema: Schema,
+        mut connection: Connection,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+    ) -> Result<Self, Failure> {
         connection.pragma_update(None, "secure_delete", "ON")?;
-        let recognised = recognise(&connection)?;
+        let recognised = schema.recognise(&connection)?;
+        connection.pragma_update(None, "cache_size", CACHE)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
-        if matches!(recognised, Recognised::Empty) {
+        if let Recognised::Older(from) = recognised {
+            let seal = sealing::proven(&connection, key)?;
+            let copy = schema.migrate(&mut connection, path, &seal, from)?;
+            let to = schema.number();
+            tracing::info!(from, to, copy = %copy.display(), "the vault was brought forward; the copy is as it was before");
+        }
+        if recognised == Recognised::Empty {
             let transaction = connection.transaction()?;
             transaction.execute_batch(rows::CREATE)?;
             let mut fingerprint_key = [0u8; 32];
             SystemRandom::new().fill(&mut fingerprint_key).map_err(|_| Failure::NoRandomness)?;
             sealing::begin(&transaction, &Seal::with(key), &fingerprint_key)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-            transaction.pragma_update(None, "user_version", SCHEMA)?;
+            schema.stamp(&transaction)?;
             transaction.commit()?;
         }
         let mut store = Self::read(connection, path, key)?;
@@ -131,8 +150,9 @@ impl Store {
         }
         let open = || -> Result<Self, Failure> {
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-            match recognise(&connection)? {
+            match OURS.recognise(&connection)? {
                 Recognised::Vault => Self::read(connection, path, key),
+                Recognised::Older(found) => Err(VaultReason::Older { found, known: OURS.number() }.into()),
                 Recognised::Empty => Err(missing().into()),
             }
         };
@@ -148,8 +168,11 @@ impl Store {
         if !place::stands(path)? {
             return Err(VaultError(VaultReason::Missing { path: path.display().to_string() }));
         }
-        let seen = Self::looked_at(path, key).map_err(|failure| failure.named(path))?;
-        seen.ok_or_else(|| VaultError(VaultReason::Missing { path: path.display().to_string() }))
+        match Self::looked_at(OURS, path, key).map_err(|failure| failure.named(path))? {
+            Some((_, Recognised::Older(found))) => Err(VaultError(VaultReason::Older { found, known: OURS.number() })),
+            Some((seen, _)) => Ok(seen),
+            None => Err(VaultError(VaultReason::Missing { path: path.display().to_string() })),
+        }
     }
 
     /// [`Store::look`] beside the owner: by SQLite's own locks, which keep nobody waiting.
@@ -165,7 +188,11 @@ impl Store {
         }
     }
 
-    fn looked_at(path: &Path, key: Option<&EncryptionKey>) -> Result<Option<Self>, Failure> {
+    fn looked_at(
+        schema: Schema,
+        path: &Path,
+        key: Option<&EncryptionKey>,
+    ) -> Result<Option<(Self, Recognised)>, Failure> {
         let connection = if place::has_log(path) {
             // What the log holds is indexed in memory, and closing does not move it into the file.
             let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -176,14 +203,15 @@ impl Store {
             let uri = place::immutable_uri(path);
             connect(Path::new(&uri), OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI)?
         };
-        if matches!(recognise(&connection)?, Recognised::Empty) {
+        let recognised = schema.recognise(&connection)?;
+        if recognised == Recognised::Empty {
             return Ok(None);
         }
         let sound: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if sound != "ok" {
             return Err(VaultReason::Damaged { path: path.display().to_string(), error: sound }.into());
         }
-        Self::read(connection, path, key).map(Some)
+        Ok(Some((Self::read(connection, path, key)?, recognised)))
     }
 
     /// Makes fingerprints under this vault's key.
@@ -273,7 +301,7 @@ impl Store {
     }
 
     /// Commits groups of changes in one transaction: each group happens whole or not at all, and one that fails does
-    /// not take the others with it. If the commit itself fails, they are tried one by one.
+    /// not take the others with it: then each half is tried by itself, in order.
     ///
     /// While the reserve is missing only answers are written: what little space there is is theirs.
     pub fn commit(&mut self, groups: &[Group]) -> Vec<Result<(), VaultError>> {
@@ -309,18 +337,19 @@ impl Store {
             return;
         }
         match self.commit_together(these.iter().map(|at| &groups[*at])) {
-            Ok(each) => these.iter().zip(each).for_each(|(at, result)| results[*at] = result),
+            Ok(()) => these.iter().for_each(|at| results[*at] = Ok(())),
             Err(error) if these.len() == 1 || matches!(error.0, VaultReason::Full { .. }) => {
                 these.iter().for_each(|at| results[*at] = Err(error.clone()));
             }
-            Err(_) => these.iter().for_each(|at| self.commit_these(groups, &[*at], results)),
+            Err(_) => {
+                let (first, second) = these.split_at(these.len() / 2);
+                self.commit_these(groups, first, results);
+                self.commit_these(groups, second, results);
+            }
         }
     }
 
-    fn commit_together<'g>(
-        &mut self,
-        groups: impl Iterator<Item = &'g Group> + Clone,
-    ) -> Result<Vec<Result<(), VaultError>>, VaultError> {
+    fn commit_together<'g>(&mut self, groups: impl Iterator<Item = &'g Group> + Clone) -> Result<(), VaultError> {
         let path = &self.path;
         let named = |error: rusqlite::Error| diagnose(path, &error);
         failpoint::vault_commit().map_err(named)?;
@@ -329,22 +358,11 @@ impl Store {
         let catches_up =
             groups.clone().flat_map(|group| &group.changes).any(|change| matches!(change, Change::CaughtUp));
         let count = if catches_up { self.count.max(self.commits.written()) } else { self.count } + 1;
-        let mut transaction =
-            self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
-        let mut results = Vec::new();
-        for group in groups {
-            let savepoint = transaction.savepoint().map_err(named)?;
-            let applied = group.changes.iter().try_for_each(|change| rows::apply(&savepoint, &self.seal, change));
-            let result = match applied {
-                Ok(()) => savepoint.commit().map_err(named),
-                // Dropping the savepoint rolls it back.
-                Err(failure) => Err(failure.named(path)),
-            };
-            if is_full(&result) {
-                // SQLite may have rolled all of it back.
-                result.clone()?;
-            }
-            results.push(result);
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(named)?;
+        // What fails is rare: dropping the transaction then rolls all of it back, which costs less than a savepoint
+        // around each group.
+        for change in groups.flat_map(|group| &group.changes) {
+            rows::apply(&transaction, &self.seal, change).map_err(|failure| failure.named(path))?;
         }
         rows::set_meta(&transaction, COMMITS, &count.to_be_bytes()).map_err(named)?;
         transaction.commit().map_err(named)?;
@@ -353,7 +371,7 @@ impl Store {
         ));
         self.count = count;
         self.commits.write(count);
-        Ok(results)
+        Ok(())
     }
 }
 
@@ -385,24 +403,6 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failure> {
     // In an image with a read-only root there is no directory for temporary files.
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
-}
-
-/// A file that is a vault, or one that nobody wrote to yet.
-enum Recognised {
-    Vault,
-    Empty,
-}
-
-fn recognise(connection: &Connection) -> Result<Recognised, Failure> {
-    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (pragma("application_id")?, pragma("user_version")?);
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (application, version, tables) {
-        (0, 0, 0) => Ok(Recognised::Empty),
-        (APPLICATION_ID, found, _) if found > SCHEMA => Err(VaultReason::Newer { found, known: SCHEMA }.into()),
-        (APPLICATION_ID, SCHEMA, _) => Ok(Recognised::Vault),
-        _ => Err(Failure::NotAVault),
-    }
 }
 
 #[cfg(test)]

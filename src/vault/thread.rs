@@ -3,8 +3,12 @@
 //! It drains what is waiting and commits it in one transaction (group commit): one credential due costs one small
 //! commit, ten thousand cost a few hundred. Answers go out after the commit.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
 
 use crate::credential::record::RecordId;
@@ -14,6 +18,9 @@ use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultErr
 
 /// The most groups of changes in one transaction.
 const LARGEST_COMMIT: usize = 512;
+/// How long notes that nobody waits for may wait for company: a commit of their own costs the disk as much as one that
+/// somebody waits for, often in the very moment in which the key is written beside it.
+const NOTES_WAIT: Duration = Duration::from_millis(20);
 
 enum Request {
     Commit {
@@ -26,6 +33,7 @@ enum Request {
         answer: oneshot::Sender<Result<Vec<RecordId>, VaultError>>,
     },
     MaxInFlight(usize),
+    Measure(Histogram),
     Confirm {
         answer: oneshot::Sender<Result<(), VaultError>>,
     },
@@ -34,11 +42,24 @@ enum Request {
     },
 }
 
+impl Request {
+    /// Whether somebody waits for the answer.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Commit { group, .. } => group.purpose != Purpose::Note,
+            Self::SeenBy { .. } | Self::Confirm { .. } | Self::Close { .. } => true,
+            Self::MaxInFlight(_) | Self::Measure(_) => false,
+        }
+    }
+}
+
 /// Where requests to the vault go; cheap to clone.
 #[derive(Clone)]
 pub struct VaultHandle {
     requests: mpsc::Sender<Request>,
     fingerprinter: Fingerprinter,
+    /// Whether the last note was refused: said once.
+    refusing: Arc<AtomicBool>,
     standing: watch::Receiver<Standing>,
 }
 
@@ -52,7 +73,7 @@ pub(super) fn spawn(store: Box<dyn Backing>) -> VaultHandle {
         .spawn(move || serve(store, &waiting, &tell))
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
-    VaultHandle { requests, fingerprinter, standing }
+    VaultHandle { requests, fingerprinter, refusing: Arc::default(), standing }
 }
 
 impl VaultHandle {
@@ -90,23 +111,33 @@ impl VaultHandle {
         let _ = self.send(Request::MaxInFlight(max_in_flight));
     }
 
-    /// Commits changes that nobody waits for, in the order of the calls; a failure is logged.
+    /// Notes from now on how long each commit takes, in seconds.
+    pub fn measure(&self, seconds: Histogram) {
+        // As above.
+        let _ = self.send(Request::Measure(seconds));
+    }
+
+    /// Commits changes that nobody waits for, in the order of the calls; the first failure is logged, and its end.
     pub fn commit_soon(&self, changes: Vec<Change>) {
         let (done, answer) = oneshot::channel();
         let group = Group { purpose: Purpose::Note, changes };
         let sent = self.send(Request::Commit { group, done });
+        let refusing = Arc::clone(&self.refusing);
         tokio::spawn(async move {
             let committed = match sent {
                 Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
                 Err(error) => Err(error),
             };
+            // Its new owner knows better.
+            if let Err(error @ VaultError(VaultReason::Displaced { .. })) = &committed {
+                tracing::debug!(%error, "the vault did not take a note");
+                return;
+            }
+            let refused = refusing.swap(committed.is_err(), Ordering::Relaxed);
             match committed {
-                Ok(()) => {}
-                // Its new owner knows better.
-                Err(error @ VaultError(VaultReason::Displaced { .. })) => {
-                    tracing::debug!(%error, "the vault did not take a note");
-                }
-                Err(error) => tracing::error!(%error, "the vault did not take a note"),
+                Err(error) if !refused => tracing::error!(%error, "the vault takes no notes"),
+                Ok(()) if refused => tracing::info!("the vault takes notes again"),
+                _ => {}
             }
         });
     }
@@ -155,6 +186,7 @@ fn gone() -> VaultError {
 }
 
 fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &watch::Sender<Standing>) {
+    let mut seconds = None;
     loop {
         let first = match store.patience().map(|patience| waiting.recv_timeout(patience)) {
             Some(Ok(first)) => first,
@@ -176,7 +208,10 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
         let mut confirmations = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
+        let mut notes_until = None;
+        let mut is_awaited = false;
         while let Some(request) = next {
+            is_awaited |= request.is_awaited();
             match request {
                 Request::Commit { group, done } => {
                     groups.push(group);
@@ -184,13 +219,25 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
                 }
                 Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
+                Request::Measure(histogram) => seconds = Some(histogram),
                 Request::Confirm { answer } => confirmations.push(answer),
                 Request::Close { done } => closing = Some(done),
             }
-            next = if groups.len() < LARGEST_COMMIT && closing.is_none() { waiting.try_recv().ok() } else { None };
+            next = if groups.len() >= LARGEST_COMMIT || closing.is_some() {
+                None
+            } else if is_awaited || groups.is_empty() {
+                waiting.try_recv().ok()
+            } else {
+                let until = *notes_until.get_or_insert_with(|| Instant::now() + NOTES_WAIT);
+                waiting.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+            };
         }
         if !groups.is_empty() {
+            let began = Instant::now();
             let results = store.commit(&groups);
+            if let Some(seconds) = &seconds {
+                seconds.observe(began.elapsed().as_secs_f64());
+            }
             // Before the answers: whoever learns of a failure can know what it means.
             note(&*store, tell);
             for (done, result) in dones.into_iter().zip(results) {

@@ -36,6 +36,11 @@ fn an_edit_touches_only_what_changed() {
             replaced("database = \"/data/one-api.db\"", "database = \"/data/one-api.db\"\ncache_lag = \"1s\""),
             PlanDiff { gateways: true, ..PlanDiff::default() },
         ),
+        (
+            format!("{}[vault]\npath = \"v\"", replaced("/data/one-api.db", "u:p@tcp(h)/d")),
+            format!("{}[vault]\npath = \"v\"", replaced("/data/one-api.db", "u:changed@tcp(h)/d")),
+            PlanDiff { gateways: true, ..PlanDiff::default() },
+        ),
         (with(""), replaced("/data/", "/srv/"), PlanDiff { gateways: true, vault: true, ..PlanDiff::default() }),
         (with(""), with("[vault]\npath = \"v\""), PlanDiff { vault: true, ..PlanDiff::default() }),
         (with(""), with("[server]"), PlanDiff { server: true, ..PlanDiff::default() }),

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use one_api_sidecar::config::file::Config;
 use one_api_sidecar::config::plan::{
-    CacheLag, ChannelSelect, ClientAuth, Encoding, Grant, Method, OnForeignKey, OnLostAnswer, VaultPlace,
+    CacheLag, ChannelSelect, ClientAuth, Database, Encoding, Grant, Method, OnForeignKey, OnLostAnswer, VaultPlace,
 };
 use one_api_sidecar::config::resolve::vault_place;
 use one_api_sidecar::credential::event::Topic;
 use one_api_sidecar::finding::Severity;
 use one_api_sidecar::reason::{ConfigReason, Language};
-use one_api_sidecar::secret::{SecretSource, TextOrSecret};
+use one_api_sidecar::secret::{Secret, SecretSource, TextOrSecret};
+use one_api_sidecar::shape::Problem;
 
 use super::{DIRECTORY, SMALL, TEN_LINES, plan, problem, read, read_with};
 
@@ -21,7 +22,7 @@ fn the_ten_lines_of_the_contract_become_a_plan_with_every_default() {
     let plan = plan(TEN_LINES);
     assert_eq!(plan.language, Language::English);
     let [gateway] = plan.gateways.as_slice() else { panic!("{:?}", plan.gateways) };
-    assert_eq!((&*gateway.name, gateway.database.as_path()), ("default", Path::new("/data/one-api.db")));
+    assert_eq!((&*gateway.name, gateway.database.file()), ("default", Some(Path::new("/data/one-api.db"))));
     assert_eq!((gateway.kind, gateway.cache_lag), (None, CacheLag::ByKind));
     assert_eq!(gateway.busy_timeout, Duration::from_secs(5));
     assert_eq!((gateway.on_foreign_key, gateway.reenable), (OnForeignKey::Report, true));
@@ -30,7 +31,7 @@ fn the_ten_lines_of_the_contract_become_a_plan_with_every_default() {
     assert_eq!((&plan.vault.encryption_key, &plan.server), (&None, &None));
     assert_eq!((plan.agent.max_in_flight, plan.agent.max_in_flight_per_host), (64, 16));
 
-    let [credential] = plan.credentials.as_slice() else { panic!("{:?}", plan.credentials) };
+    let [credential] = &*plan.credentials else { panic!("{:?}", plan.credentials) };
     assert_eq!((&*credential.name, credential.enabled), ("openai", true));
     let seed = Some(SecretSource::Env("OPENAI_REFRESH_TOKEN".into()));
     assert_eq!(credential.grant, Grant::RefreshToken { seed });
@@ -154,9 +155,9 @@ fn the_surroundings_fill_in_language_and_cache_lag() {
     let read = |env: &[(&str, &str)]| read_with(SMALL, env, None).unwrap().0;
     assert_eq!(read(&[("LANG", "zh_CN.UTF-8")]).language, Language::Chinese);
     assert_eq!(read(&[("LC_ALL", "C"), ("LANG", "zh_CN.UTF-8")]).language, Language::English);
-    assert_eq!(read(&[("MEMORY_CACHE_ENABLED", "false")]).gateways[0].cache_lag, CacheLag::Known(Duration::ZERO));
+    assert_eq!(read(&[("MEMORY_CACHE_ENABLED", "false")]).gateways[0].cache_lag, CacheLag::Shared(Duration::ZERO));
     let redis = [("REDIS_CONN_STRING", "redis://r"), ("SYNC_FREQUENCY", "60")];
-    assert_eq!(read(&redis).gateways[0].cache_lag, CacheLag::Known(Duration::from_secs(60)));
+    assert_eq!(read(&redis).gateways[0].cache_lag, CacheLag::Shared(Duration::from_secs(60)));
     let written = SMALL.replacen("database", "cache_lag = \"3s\"\ndatabase", 1);
     assert_eq!(plan(&written).gateways[0].cache_lag, CacheLag::Known(Duration::from_secs(3)));
 }
@@ -199,11 +200,57 @@ fn a_value_in_a_file_that_others_can_read_is_warned_of() {
 }
 
 #[test]
+fn a_database_on_a_server_is_named_as_the_gateway_names_it_and_shown_without_its_login() {
+    let vault = "[vault]\npath = \"/data/v.db\"";
+    for (written, source, shown) in [
+        ("\"u:sentinel@tcp(db)/d\"", SecretSource::Value(Secret::new("u:sentinel@tcp(db)/d")), "mysql://db:3306/d"),
+        (
+            "\"postgres://u:sentinel@db/d?sslmode=require\"",
+            SecretSource::Value(Secret::new("postgres://u:sentinel@db/d?sslmode=require")),
+            "postgres://db:5432/d",
+        ),
+        (
+            "{ value = \"u:sentinel@tcp(db)/d\" }",
+            SecretSource::Value(Secret::new("u:sentinel@tcp(db)/d")),
+            "mysql://db:3306/d",
+        ),
+        ("{ env = \"SQL_DSN\" }", SecretSource::Env("SQL_DSN".into()), "env:SQL_DSN"),
+        ("{ file = \"dsn\" }", SecretSource::File("/etc/one-api-sidecar/dsn".into()), "file:/etc/one-api-sidecar/dsn"),
+    ] {
+        let text = format!("{}{vault}", SMALL.replace("\"one-api.db\"", written));
+        let gateway = plan(&text).gateways.remove(0);
+        assert_eq!(gateway.database, Database::Server(source), "{written}");
+        assert_eq!((gateway.database.to_string().as_str(), gateway.database.file()), (shown, None));
+        assert!(!format!("{gateway:?}").contains("sentinel"), "{gateway:?}");
+    }
+}
+
+#[test]
+fn a_password_in_the_config_is_warned_of_unless_the_file_is_private() {
+    let vault = "[vault]\npath = \"/data/v.db\"";
+    let with = |database: &str| format!("{}{vault}", SMALL.replace("one-api.db", database));
+    for (database, mode, warned) in [
+        ("u:p@tcp(h)/d", 0o644, true),
+        ("u:p@tcp(h)/d", 0o600, false),
+        ("postgres://u:p@h/d", 0o640, true),
+        ("u@tcp(h)/d", 0o644, false),
+        ("/data/one-api.db", 0o644, false),
+    ] {
+        let (_, warnings) = read_with(&with(database), &[], Some(mode)).unwrap();
+        let of_it = |problem: &Problem| {
+            problem.field == "gateway.database" && matches!(problem.reason, ConfigReason::ValueReadableByOthers { .. })
+        };
+        assert_eq!(warnings.iter().any(of_it), warned, "{database} {mode:o}: {warnings:?}");
+    }
+}
+
+#[test]
 fn the_vaults_place_is_found_in_a_file_that_does_not_stand_up() {
     for (text, expected) in [
         ("[gateway]\ndatabase = \"/data/one-api.db\"\nbusy_timeout = ", Some("/data/one-api-sidecar/vault.db")),
         ("[vault]\npath = \"v.db\"\nstray words\n[[credential]]", Some("/etc/one-api-sidecar/v.db")),
         ("[[gateway]]\ndatabase = \"/a.db\"\n[[gateway]]\ndatabase = \"/b.db\"", None),
+        ("[gateway]\ndatabase = \"u:p@tcp(h)/d\"\nbusy_timeout = ", None),
         ("nothing", None),
     ] {
         let (config, problems) = Config::parse(text);

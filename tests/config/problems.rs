@@ -38,7 +38,7 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
     let conflicts = |field: &str, other: &str| ConfigReason::Conflicts { field: field.into(), other: other.into() };
     let misplaced = |key: &str, belongs: &str| ConfigReason::MisplacedKey { key: key.into(), belongs: belongs.into() };
     let missing = |field: &str| ConfigReason::MissingField { field: field.into() };
-    let not_yet = |what: &str| ConfigReason::NotYet { what: what.into() };
+    let bad_database = |detail: &str| ConfigReason::BadDatabase { detail: detail.into() };
     let with = |line: &str| format!("{SMALL}{line}\n");
     for (text, field, reason) in [
         (String::new(), "gateway", missing("gateway.database")),
@@ -151,14 +151,29 @@ fn every_kind_of_mistake_is_told_by_its_own_reason() {
             needs("assertion", "grant_type = \"jwt_bearer\""),
         ),
         (with("issuer = \"http://x.example\""), "credential \"a\".issuer", ConfigReason::PlainHttp),
-        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "gateway.database", not_yet("a MySQL database")),
-        (SMALL.replace("one-api.db", "postgres://u:p@h/d"), "gateway.database", not_yet("a PostgreSQL database")),
+        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/d"), "vault.path", ConfigReason::VaultPathBesideServer),
+        (SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"), "vault.path", ConfigReason::VaultPathBesideServer),
+        (SMALL.replace("one-api.db", "u:p@tcp(h:3306)/"), "gateway.database", bad_database("it names no database")),
         (
-            SMALL.replace("\"one-api.db\"", "{ env = \"SQL_DSN\" }"),
+            SMALL.replace("one-api.db", "postgres://u:p@h/d?sslmode=no"),
             "gateway.database",
-            not_yet("database = { env = \"SQL_DSN\" }"),
+            bad_database("`sslmode` takes disable, allow, prefer, require, verify-ca or verify-full"),
         ),
-        (SMALL.replacen("database", "kind = \"one-hub\"\ndatabase", 1), "gateway.kind", not_yet("kind = \"one-hub\"")),
+        (
+            SMALL.replace("one-api.db", "mysql://u:p@h/d"),
+            "gateway.database",
+            bad_database("MySQL is written like user:password@tcp(host:3306)/database"),
+        ),
+        (
+            SMALL.replacen("database", "api = { url = \"http://h\" }\ndatabase", 1),
+            "gateway.api.token",
+            missing("token"),
+        ),
+        (
+            SMALL.replacen("database", "api = { url = \"h:3000\", token = { env = \"T\" } }\ndatabase", 1),
+            "gateway.api.url",
+            ConfigReason::BadUrl { detail: "it does not begin with http:// or https://".into() },
+        ),
         (
             SMALL.replace("[[credential]]", "[credential]"),
             "credential",
@@ -235,22 +250,20 @@ fn a_vault_s_address_is_judged() {
     let with = |line: &str| format!("{SMALL}refresh_token = {{ env = \"X\" }}\n[vault]\n{line}\n");
     let key = "encryption_key = { env = \"K\" }";
     let cases: &[(&str, ConfigReason)] = if cfg!(feature = "servers") {
-        let detail = |detail: &str| ConfigReason::BadDsn { detail: detail.into() };
+        let detail = |detail: &str| ConfigReason::BadVaultUrl { detail: detail.into() };
         &[
-            ("url = \"postgres://h/d\"", ConfigReason::VaultKeyNeeded),
-            (&format!("url = \"postgres://h\"\n{key}"), detail("it names no database")),
-            (
-                &format!("url = \"/data/vault.db\"\n{key}"),
-                detail("none of postgres://…, mysql://…, user:pass@tcp(host:3306)/db"),
-            ),
+            ("url = \"postgres://u@h/d\"", ConfigReason::VaultKeyNeeded),
+            (&format!("url = \"mysql://u@h\"\n{key}"), detail("it names no database")),
+            (&format!("url = \"/data/vault.db\"\n{key}"), detail("it has none of the forms that are known")),
             (
                 &format!("url = {{ env = \"U\" }}\npath = \"v.db\"\n{key}"),
                 ConfigReason::Conflicts { field: "url".into(), other: "path".into() },
             ),
         ]
     } else {
-        let what = "[vault] url (it was built without the feature `servers`)".into();
-        &[(&format!("url = \"postgres://h/d\"\n{key}"), ConfigReason::NotYet { what })]
+        let what = "a vault in a database server".into();
+        let reason = ConfigReason::NotInThisBuild { what, feature: "servers".into() };
+        &[(&format!("url = \"postgres://u@h/d\"\n{key}"), reason)]
     };
     for (line, reason) in cases {
         assert_eq!(problem(&with(line)), ("vault.url".to_owned(), reason.clone()), "{line}");

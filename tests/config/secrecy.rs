@@ -23,6 +23,9 @@ fn a_secret_at_a_bad_place_is_never_shown() {
     let gateway = [
         "database = \"user:sentinel-9c1e@tcp(host:1)/db\"",
         "database = \"postgres://u:sentinel-9c1e@host/db\"",
+        "database = { value = \"postgres://u:sentinel-9c1e@host/db\" }",
+        "database = { value = \"sentinel-9c1e\" }",
+        "database = \"u:sentinel-9c1e@tcp(host/db\"",
         "database = \"redis://u:sentinel-9c1e@host/db\"",
         "database = \"/a\"\nkind = \"sentinel-9c1e\"",
         "database = \"/a\"\napi = { token = \"sentinel-9c1e\" }",

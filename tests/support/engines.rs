@@ -1,18 +1,28 @@
-//! A database of its own on a real MariaDB or PostgreSQL.
+//! One gateway database on any of the engines that gateways run on: a copy of a SQLite file, or a database of its own on a
+//! real MariaDB or PostgreSQL.
 //!
 //! The servers are Debian's (`mariadb-server-core`, `mariadb-client-core`, `postgresql`), one of each for a test binary,
 //! started on loopback in a temporary folder as an unprivileged user and gone when the binary ends, however it ends. Where
 //! they are missing the tests are skipped by name, unless `REQUIRE_SERVERS=1` (as in CI) makes that a failure.
 #![allow(dead_code)]
 
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use one_api_sidecar::config::plan::Database as Place;
+use one_api_sidecar::config::plan::GatewayPlan;
+use one_api_sidecar::gateway::{self, Gateway};
+use one_api_sidecar::secret::{Secret, SecretSource};
+use serde_json::Value;
+
+use super::gateway::{Database, differences, plan, snapshot_all_rows};
 use super::{SENTINEL, eventually};
 
 /// What a gateway keeps its channels in.
@@ -112,11 +122,24 @@ macro_rules! on_every_server {
     )*};
 }
 
-/// A database on some server.
+/// Whose tables they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fork {
+    OneApi,
+    NewApi,
+}
+
+pub const FORKS: [Fork; 2] = [Fork::OneApi, Fork::NewApi];
+
+/// A gateway's database on some engine.
 pub struct Store {
     pub engine: Engine,
-    server: Arc<Handle>,
-    database: String,
+    home: Home,
+}
+
+enum Home {
+    File(Database),
+    Server { server: Arc<Handle>, database: String },
 }
 
 /// A server that is the binary's, or a test's own.
@@ -137,33 +160,77 @@ impl std::ops::Deref for Handle {
 }
 
 impl Store {
-    /// A database without tables.
+    /// A copy of what a real gateway made.
+    pub fn fixture(engine: Engine, fork: Fork) -> Self {
+        let store = Self::empty(engine);
+        let name = match (engine, fork) {
+            (Engine::Sqlite, Fork::OneApi) => "one-api.db",
+            (Engine::Sqlite, Fork::NewApi) => "new-api-2026.db",
+            (Engine::MariaDb, Fork::OneApi) => "one-api.mysql.sql",
+            (Engine::MariaDb, Fork::NewApi) => "new-api-2026.mysql.sql",
+            (Engine::Postgres, Fork::OneApi) => "one-api.postgres.sql",
+            (Engine::Postgres, Fork::NewApi) => "new-api-2026.postgres.sql",
+        };
+        match &store.home {
+            Home::File(_) => Self { engine, home: Home::File(Database::fixture(name)) },
+            Home::Server { server, database } => {
+                let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+                server.run(database, &std::fs::read_to_string(fixture).unwrap());
+                store
+            }
+        }
+    }
+
+    /// A database without tables (no file, on SQLite).
     pub fn empty(engine: Engine) -> Self {
+        if engine == Engine::Sqlite {
+            return Self { engine, home: Home::File(Database::absent()) };
+        }
         Self::on(engine, Arc::new(Handle::Shared(engine.server())))
     }
 
-    /// A database on a server of the test's own, which may be killed.
+    /// What a real One-API made, on a server of the test's own, which may be killed.
     pub fn on_its_own_server(engine: Engine) -> Self {
-        Self::on(engine, Arc::new(Handle::Own(Server::start(engine))))
+        Self::on_server(Server::start(engine))
+    }
+
+    /// The same on a server that lets nobody in over the network without TLS, with this certificate and key in PEM.
+    pub fn on_a_server_with_tls(engine: Engine, certificate: &str, key: &str) -> Self {
+        Self::on_server(Server::start_with(engine, Some((certificate, key))))
+    }
+
+    fn on_server(server: Server) -> Self {
+        let engine = server.engine;
+        let store = Self::on(engine, Arc::new(Handle::Own(server)));
+        let name = if engine == Engine::MariaDb { "one-api.mysql.sql" } else { "one-api.postgres.sql" };
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name);
+        store.run(&std::fs::read_to_string(fixture).unwrap());
+        store
     }
 
     fn on(engine: Engine, server: Arc<Handle>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let database = format!("oneapi_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         server.create(&database);
-        Self { engine, server, database }
+        Self { engine, home: Home::Server { server, database } }
     }
 
     pub fn server(&self) -> &Server {
-        &self.server
+        match &self.home {
+            Home::File(_) => panic!("SQLite has no server"),
+            Home::Server { server, .. } => server,
+        }
     }
 
     /// The database's name on its server.
     pub fn database(&self) -> &str {
-        &self.database
+        match &self.home {
+            Home::File(_) => panic!("SQLite has no server"),
+            Home::Server { database, .. } => database,
+        }
     }
 
-    /// The address with this user, this password and what follows.
+    /// The address as the gateway's SQL_DSN has it, with this user, this password and what follows.
     pub fn dsn_of(&self, user: &str, password: &str, more: &str) -> String {
         let (port, database) = (self.server().port, self.database());
         match self.engine {
@@ -172,24 +239,155 @@ impl Store {
         }
     }
 
-    /// The address.
+    /// The address that the gateway uses.
     pub fn dsn(&self) -> String {
         self.dsn_of(USER, PASSWORD, "")
     }
 
     /// The address as it may be shown.
     pub fn shown(&self) -> String {
-        format!("{}://127.0.0.1:{}/{}", self.server.scheme(), self.server.port, self.database)
+        match &self.home {
+            Home::File(file) => file.path().display().to_string(),
+            Home::Server { server, database } => format!("{}://127.0.0.1:{}/{database}", server.scheme(), server.port),
+        }
     }
 
-    /// Runs statements.
+    /// A plan for it, everything at its default.
+    pub fn plan(&self) -> GatewayPlan {
+        match &self.home {
+            Home::File(file) => file.plan(),
+            Home::Server { .. } => plan_of(&self.dsn()),
+        }
+    }
+
+    /// The way in.
+    pub fn gateway(&self) -> Box<dyn Gateway> {
+        gateway::open(&Arc::new(self.plan()))
+    }
+
+    /// The way in, with another plan.
+    pub fn gateway_with(&self, change: impl FnOnce(&mut GatewayPlan)) -> Box<dyn Gateway> {
+        let mut plan = self.plan();
+        change(&mut plan);
+        gateway::open(&Arc::new(plan))
+    }
+
+    /// Runs statements as the gateway would; `{key}` and `{group}` are those columns, quoted.
     pub fn run(&self, sql: &str) {
-        self.server.run(&self.database, sql);
+        let sql = self.engine.quoted(sql);
+        match &self.home {
+            Home::File(file) => file.run(&sql),
+            Home::Server { server, database } => drop(server.run(database, &sql)),
+        }
     }
 
     /// What a query brings: a line a row.
     pub fn query(&self, sql: &str) -> String {
-        self.server.run(&self.database, sql).trim_end().to_owned()
+        let sql = self.engine.quoted(sql);
+        match &self.home {
+            Home::File(file) => file.connect().query_row(&sql, [], |row| row.get::<_, String>(0)).unwrap(),
+            Home::Server { server, database } => server.run(database, &sql).trim_end().to_owned(),
+        }
+    }
+
+    pub fn key(&self, id: i64) -> String {
+        self.query(&format!("SELECT {{key}} FROM channels WHERE id = {id}"))
+    }
+
+    /// Every value of `channels` and `abilities` (on SQLite, of every table).
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
+        match &self.home {
+            Home::File(file) => snapshot_all_rows(file.path()),
+            Home::Server { server, database } => server.snapshot(database),
+        }
+    }
+
+    /// What changed since a snapshot, a line each.
+    pub fn changed_since(&self, before: &BTreeMap<String, String>) -> Vec<String> {
+        differences(before, &self.snapshot())
+    }
+
+    /// Holds these channels (the whole database, on SQLite) until the lock is dropped.
+    pub fn lock(&self, channels: &str) -> Lock {
+        match &self.home {
+            Home::File(file) => {
+                let connection = file.connect();
+                connection.execute_batch("BEGIN EXCLUSIVE").unwrap();
+                Lock::File(connection)
+            }
+            Home::Server { .. } => {
+                let mut session = self.session();
+                session.ask(&format!("BEGIN; SELECT id FROM channels WHERE id IN ({channels}) FOR UPDATE"));
+                Lock::Session(session)
+            }
+        }
+    }
+
+    /// A session that stays open.
+    pub fn session(&self) -> Session {
+        let mut client = self.server().client(self.database());
+        let mut child = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Session { stdin: child.stdin.take().unwrap(), stdout, child }
+    }
+}
+
+/// A plan for the address of a server.
+pub fn plan_of(dsn: &str) -> GatewayPlan {
+    GatewayPlan { database: Place::Server(SecretSource::Value(Secret::new(dsn))), ..plan(Path::new("/")) }
+}
+
+impl Engine {
+    fn quoted(self, sql: &str) -> String {
+        let quote = if self == Self::MariaDb { "`" } else { "\"" };
+        let quoted = |word: &str| format!("{quote}{word}{quote}");
+        sql.replace("{key}", &quoted("key")).replace("{group}", &quoted("group"))
+    }
+}
+
+/// Held until it is dropped.
+pub enum Lock {
+    File(rusqlite::Connection),
+    Session(Session),
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        match self {
+            Self::File(connection) => connection.execute_batch("ROLLBACK").unwrap(),
+            Self::Session(session) => drop(session.ask("ROLLBACK")),
+        }
+    }
+}
+
+/// A client of a server that stays connected.
+pub struct Session {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<std::process::ChildStdout>,
+}
+
+impl Session {
+    /// Starts statements, and does not wait for them.
+    pub fn tell(&mut self, sql: &str) {
+        writeln!(self.stdin, "{sql};").unwrap();
+    }
+
+    /// Runs statements to their end; their rows, a line each.
+    pub fn ask(&mut self, sql: &str) -> Vec<String> {
+        const END: &str = "that-was-all";
+        self.tell(sql);
+        self.tell(&format!("SELECT '{END}'"));
+        let lines = (&mut self.stdout).lines().map(Result::unwrap);
+        lines.take_while(|line| line != END).collect()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -204,21 +402,25 @@ pub struct Server {
     engine: Engine,
     folder: PathBuf,
     pub port: u16,
+    more: Vec<String>,
     process: Mutex<Child>,
     /// Ends the server and removes its folder when this process ends, however it ends.
-    _guard: ChildStdin,
+    guard: Child,
 }
 
 impl Server {
-    #[expect(clippy::zombie_processes, reason = "the guard outlives this process")]
     fn start(engine: Engine) -> Self {
+        Self::start_with(engine, None)
+    }
+
+    fn start_with(engine: Engine, tls: Option<(&str, &str)>) -> Self {
         let folder = tempfile::Builder::new().prefix("gateway-server-").tempdir().unwrap().keep();
         if is_root() {
             std::os::unix::fs::chown(&folder, Some(NOBODY), Some(NOBODY)).unwrap();
         }
         let guard = "read -r _; kill -QUIT $(cat \"$0/pid\") 2>/dev/null
                      while kill -0 $(cat \"$0/pid\") 2>/dev/null; do sleep 0.1; done; rm -rf \"$0\"";
-        let mut guard = Command::new("sh").args(["-c", guard]).arg(&folder).stdin(Stdio::piped()).spawn().unwrap();
+        let guard = Command::new("sh").args(["-c", guard]).arg(&folder).stdin(Stdio::piped()).spawn().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         match engine {
             Engine::MariaDb => unprivileged("mariadb-install-db", |install| {
@@ -237,8 +439,9 @@ impl Server {
                 initdb.args(["--auth-local=trust", "--auth-host=scram-sha-256"]);
             }),
         }
-        let process = Mutex::new(launch(engine, &folder, port));
-        let server = Self { engine, folder, port, process, _guard: guard.stdin.take().unwrap() };
+        let more = tls.map(|(certificate, key)| with_tls(engine, &folder, certificate, key)).unwrap_or_default();
+        let process = Mutex::new(launch(engine, &folder, port, &more));
+        let server = Self { engine, folder, port, more, process, guard };
         server.wait_until_ready();
         let login = match engine {
             Engine::MariaDb => format!("CREATE USER {USER}@'%' IDENTIFIED BY '{PASSWORD}'"),
@@ -279,7 +482,7 @@ impl Server {
 
     /// Starts it again, on what it left.
     pub fn restart(&self) {
-        *self.process.lock().unwrap() = launch(self.engine, &self.folder, self.port);
+        *self.process.lock().unwrap() = launch(self.engine, &self.folder, self.port, &self.more);
         self.wait_until_ready();
     }
 
@@ -328,6 +531,55 @@ impl Server {
         };
         client
     }
+
+    fn snapshot(&self, database: &str) -> BTreeMap<String, String> {
+        let mut values = BTreeMap::new();
+        for (table, name) in [("channels", "id"), ("abilities", "model")] {
+            for line in self.run(database, &self.as_json(database, table)).lines() {
+                let row: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+                let id = row[name].to_string().trim_matches('"').to_owned();
+                let id = row
+                    .get("group")
+                    .filter(|_| table == "abilities")
+                    .map_or(id.clone(), |group| format!("{}/{id}", group.as_str().unwrap_or_default()));
+                for (column, value) in row {
+                    let shown = match value {
+                        Value::String(text) => format!("'{text}'"),
+                        // tinyint and boolean alike.
+                        Value::Bool(flag) => u8::from(flag).to_string(),
+                        other => other.to_string(),
+                    };
+                    values.insert(format!("{table}[{id}].{column}"), shown);
+                }
+            }
+        }
+        assert!(!values.is_empty(), "no rows in {database}");
+        values
+    }
+
+    /// A query that brings each row of a table as JSON.
+    fn as_json(&self, database: &str, table: &str) -> String {
+        if self.engine == Engine::Postgres {
+            return format!("SELECT row_to_json(t) FROM {table} t");
+        }
+        let columns = self.run(
+            database,
+            &format!(
+                "SELECT column_name FROM information_schema.columns WHERE table_schema = '{database}'
+                 AND table_name = '{table}'"
+            ),
+        );
+        let pairs: Vec<String> = columns.lines().map(|column| format!("'{column}', `{column}`")).collect();
+        format!("SELECT JSON_OBJECT({}) FROM {table}", pairs.join(", "))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let process = self.process.get_mut().unwrap();
+        let _ = (process.wait(), self.guard.wait());
+    }
 }
 
 /// Runs a client to its end on these statements.
@@ -345,7 +597,29 @@ fn fed(mut client: Command, sql: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-fn launch(engine: Engine, folder: &Path, port: u16) -> Child {
+/// Puts certificate and key where the server finds them; what it is to be started with.
+fn with_tls(engine: Engine, folder: &Path, certificate: &str, key: &str) -> Vec<String> {
+    let paths = [("server.pem", certificate), ("server.key", key)].map(|(name, pem)| {
+        let path = folder.join(name);
+        std::fs::write(&path, pem).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        path.display().to_string()
+    });
+    let [certificate, key] = paths;
+    if engine == Engine::MariaDb {
+        let certificate = format!("--ssl-cert={certificate}");
+        return vec![certificate, format!("--ssl-key={key}"), "--require-secure-transport=ON".to_owned()];
+    }
+    let local = "local all all trust\nhostssl all all all scram-sha-256\n";
+    std::fs::write(folder.join("data/pg_hba.conf"), local).unwrap();
+    let settings = ["ssl=on".to_owned(), format!("ssl_cert_file={certificate}"), format!("ssl_key_file={key}")];
+    settings.into_iter().flat_map(|setting| ["-c".to_owned(), setting]).collect()
+}
+
+fn launch(engine: Engine, folder: &Path, port: u16, more: &[String]) -> Child {
     let log = std::fs::File::options().append(true).create(true).open(folder.join("log")).unwrap();
     let name = if engine == Engine::MariaDb { "mariadbd" } else { "postgres" };
     let mut server = as_nobody(&program(name).unwrap());
@@ -368,7 +642,8 @@ fn launch(engine: Engine, folder: &Path, port: u16) -> Child {
     } else {
         format!("-D{}", data.display())
     };
-    let child = server.arg(data).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let child =
+        server.arg(data).args(more).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     std::fs::write(folder.join("pid"), child.id().to_string()).unwrap();
     child
 }

@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use one_api_sidecar::channel::view::ChannelView;
-use one_api_sidecar::config::plan::{CacheLag, ChannelSelect, DEFAULT_GATEWAY, GatewayPlan, OnForeignKey};
+use one_api_sidecar::config::plan::{
+    CacheLag, ChannelSelect, DEFAULT_GATEWAY, Database as Place, GatewayPlan, OnForeignKey,
+};
 use one_api_sidecar::gateway::{Gateway, GatewayError, Publication, Published};
 use one_api_sidecar::reason::GatewayReason;
 use one_api_sidecar::secret::Secret;
@@ -109,6 +111,11 @@ pub fn look(gateway: &mut dyn Gateway, id: i64) -> ChannelView {
     views.remove(0)
 }
 
+/// The key that a look showed.
+pub fn key(view: &ChannelView) -> &str {
+    view.key.as_ref().expect("a database shows its keys").expose()
+}
+
 /// A key for the channel that was looked at.
 pub fn publication(view: &ChannelView, key: &str) -> Publication {
     Publication {
@@ -145,7 +152,8 @@ pub fn database_reason<T: std::fmt::Debug>(outcome: Result<T, GatewayError>) -> 
 pub fn plan(database: &Path) -> GatewayPlan {
     GatewayPlan {
         name: DEFAULT_GATEWAY.into(),
-        database: database.to_owned(),
+        database: Place::File(database.to_owned()),
+        api: None,
         kind: None,
         cache_lag: CacheLag::ByKind,
         busy_timeout: Duration::from_secs(10),

@@ -2,11 +2,13 @@
 //! real binary as a process. Every test binary compiles it and uses a part.
 #![allow(dead_code)]
 
+pub mod admin_api;
 pub mod canned;
 pub mod database;
 pub mod endpoint;
 pub mod engines;
 pub mod gateway;
+pub mod http;
 pub mod peer;
 pub mod process;
 pub mod proxy;
@@ -44,4 +46,15 @@ pub fn looks<T>(interval: Duration, length: Duration, mut look: impl FnMut() -> 
         std::thread::sleep(interval);
     }
     seen
+}
+
+/// Whether a program is there. Where the variable `required` is 1, it must be; else the test says that it is skipped.
+pub fn require(program: &str, required: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&paths).any(|folder| folder.join(program).is_file());
+    if !found {
+        assert!(!std::env::var(required).is_ok_and(|value| value == "1"), "{program} is not here, and {required}=1");
+        println!("skipped: {program} is not here");
+    }
+    found
 }

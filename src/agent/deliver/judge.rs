@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::orders::{Delivery, DeliveryOrder, Seen};
+use super::orders::{Delivery, DeliveryOrder, Seen, Untold};
 use super::{Room, adopted_id};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
@@ -12,7 +12,7 @@ use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
 use crate::gateway::kind::supports;
-use crate::gateway::{GatewayError, Publication, Published};
+use crate::gateway::{BATCH, GatewayError, Publication, Published};
 use crate::reason::ChannelReason;
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -23,7 +23,7 @@ impl Room {
     pub fn judge(
         &mut self,
         seen: Result<Seen, GatewayError>,
-        records: &HashMap<RecordId, Record>,
+        records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
         events: &mut Vec<Event>,
@@ -43,6 +43,15 @@ impl Room {
             }
             Err(GatewayError::Channel(_)) => return None,
         };
+        match &seen.same_as {
+            None => {}
+            Some(Ok(same_as)) => {
+                self.same_as.clone_from(same_as);
+                self.compared = true;
+            }
+            // Asked again at the next look; what was known of it may still hold.
+            Some(Err(Untold)) => self.compared = false,
+        }
         match seen.writable.clone() {
             Some(Err(GatewayError::Database(reason))) => {
                 self.writable = false;
@@ -66,22 +75,26 @@ impl Room {
         let mut taken: HashMap<i64, Arc<str>> = HashMap::new();
         let mut deliveries = Vec::new();
         for index in seen.indexes.iter().copied() {
-            let record = records.get(&self.targets[index].record);
+            let record = records.get(&self.targets[index].record).map(|record| &**record);
             let fingerprinter = vault.fingerprinter();
             if let Some(delivery) =
                 self.judge_target(index, record, &seen, kind, &mut taken, fingerprinter, now, events)
             {
-                // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
-                let Delivery { publication, adoption, .. } = &delivery;
-                self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
-                    state: AdoptionState {
-                        selected_by: adoption.state.selected_by.clone(),
-                        ..AdoptionState::default()
-                    },
-                    ..adoption.clone()
-                });
-                deliveries.push(delivery);
+                deliveries.push((self.targets[index].dies, index, delivery));
             }
+        }
+        // One commit's worth, soonest dead first; the rest is looked at right after.
+        deliveries.sort_by_key(|(dies, ..)| *dies);
+        for (dies, index, _) in deliveries.drain(BATCH.min(deliveries.len())..) {
+            self.dirty.insert((dies, index));
+        }
+        let deliveries: Vec<Delivery> = deliveries.into_iter().map(|(.., delivery)| delivery).collect();
+        for Delivery { publication, adoption, .. } in &deliveries {
+            // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
+            self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
+                state: AdoptionState { selected_by: adoption.state.selected_by.clone(), ..AdoptionState::default() },
+                ..adoption.clone()
+            });
         }
         if deliveries.is_empty() || self.trouble.is_some() && !self.writable {
             return None;
@@ -132,16 +145,17 @@ impl Room {
         if let (Some(view), Some(kind)) = (view, kind) {
             supported = supports(kind, view, target.key_is_explicit).and(supported);
         }
+        let generation = record.map_or(0, |record| record.state.generation);
         let owner = match (view, adoption) {
-            (Some(view), Some(adoption)) if key.as_ref() != Some(&view.key) => match seen.ours.get(&view.id) {
-                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), *ours),
+            (Some(view), Some(adoption)) if view.key.is_some() && key != view.key => match seen.ours.get(&view.id) {
+                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), generation, *ours),
                 // The key changed since the look was ordered: look again before judging.
                 None => {
-                    self.dirty.insert(index);
+                    self.mark_dirty(index);
                     return None;
                 }
             },
-            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), false),
+            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), generation, false),
             (None, _) => Owner::Unadopted,
         };
         let lag = self.lag();
@@ -151,7 +165,7 @@ impl Room {
             supported,
             owner,
             key_expires_at: grant.map(|grant| grant.expires_at),
-            generation: record.map_or(0, |record| record.state.generation),
+            generation,
             lag,
         };
         let decision = policy::decide(&self.plan, look, now);
@@ -187,7 +201,7 @@ impl Room {
     /// The row that a target means; `Ok(None)` when there is none.
     fn find<'v>(&self, index: usize, views: &'v [ChannelView]) -> Result<Option<&'v ChannelView>, ChannelReason> {
         let target = &self.targets[index];
-        let by_id = |id: i64| views.iter().find(|view| view.id == id);
+        let by_id = |id: i64| Some(&views[views.binary_search_by_key(&id, |view| view.id).ok()?]);
         match (adopted_id(&self.adoptions, target), &target.select) {
             (Some(id), _) => Ok(by_id(id)),
             (None, ChannelSelect::Id(id)) => Ok(by_id(*id)),
@@ -286,20 +300,20 @@ impl Room {
             created_time: view.created_time,
             name: view.name.clone(),
             record: target.record,
-            displaced: Some(view.key.clone()),
+            displaced: view.key.clone(),
             state: AdoptionState::default(),
         });
         adoption.record = target.record;
         if std::mem::take(&mut adoption.state.take_over) && owner == Owner::Stranger {
             // What is displaced now is what `release` puts back.
-            adoption.displaced = Some(view.key.clone());
+            adoption.displaced = view.key.clone();
             before.push(Change::Adoption(Box::new(adoption.clone())));
         }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
         if owner == Owner::Unadopted {
             // The displaced key is safe before it is displaced.
-            adoption.displaced = Some(view.key.clone());
+            adoption.displaced = view.key.clone();
             before.push(Change::Adoption(Box::new(adoption.clone())));
         }
         if is_new_key && target.fingerprinted.as_ref() != Some(&key) {
@@ -334,7 +348,9 @@ impl Room {
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
-                    self.only_ours_since.get_or_insert(now);
+                    if self.plan.database.file().is_some() {
+                        self.only_ours_since.get_or_insert(now);
+                    }
                     if adoption.state.released {
                         tracing::info!(gateway = %self.plan.name, channel = publication.id, "key given back");
                         continue;
@@ -363,7 +379,11 @@ impl Room {
                     self.stand(index, None, state, None, now, events);
                 }
                 // Somebody wrote between our look and our write.
-                Err(GatewayError::Channel(ChannelReason::Conflict)) => self.dirty.extend(index),
+                Err(GatewayError::Channel(ChannelReason::Conflict)) => {
+                    if let Some(index) = index {
+                        self.mark_dirty(index);
+                    }
+                }
                 Err(GatewayError::Channel(reason)) => {
                     if let Some(index) = index {
                         self.stand(index, None, ChannelState::Unsupported, Some(reason), now, events);

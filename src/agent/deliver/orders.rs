@@ -1,6 +1,8 @@
 //! Looks and writes on their way: what the gateway's thread and the vault are asked, away from the loop.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::channel::ownership::Adoption;
 use crate::channel::view::ChannelView;
@@ -8,21 +10,38 @@ use crate::config::plan::ChannelSelect;
 use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
 use crate::gateway::thread::GatewayHandle;
-use crate::gateway::{GatewayError, Publication, Published};
+use crate::gateway::{GatewayError, Place, Publication, Published};
 use crate::reason::GatewayReason;
 use crate::secret::Secret;
 use crate::vault::{Change, FingerprintKind, VaultHandle};
+
+/// How long another gateway may take to say where its database is.
+const SAID_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a look brought: the rows, and of each adopted one with a key we did not expect whether that key is one of
 /// ours.
 pub struct Seen {
     pub(super) indexes: Vec<usize>,
     pub(super) serial: u64,
+    /// By id, in order.
     pub(super) views: Vec<ChannelView>,
     /// By channel id: whether the vault knows the key that was found. Only of those that were asked for.
     pub(super) ours: HashMap<i64, bool>,
+    /// Which of the gateways before this one in the config is the same database; `None` when that was not asked.
+    pub(super) same_as: Option<Result<Option<Arc<str>>, Untold>>,
     /// Whether a key could be written; `None` when that was not tried.
     pub(super) writable: Option<Result<(), GatewayError>>,
+}
+
+/// One of the places that were to be compared could not be told.
+#[derive(Debug)]
+pub struct Untold;
+
+impl Seen {
+    /// The targets that were looked at, by their places in the room.
+    pub fn indexes(&self) -> &[usize] {
+        &self.indexes
+    }
 }
 
 /// A look that is to be made.
@@ -34,19 +53,31 @@ pub struct LookOrder {
     pub(super) selects: Vec<ChannelSelect>,
     pub(super) expected: HashMap<i64, Secret>,
     pub(super) probe: bool,
+    /// This gateway's name, if its place is to be compared with others'.
+    pub(super) compare: Option<Arc<str>>,
+    /// Those that come before it.
+    pub(super) others: Vec<(Arc<str>, GatewayHandle)>,
 }
 
 impl LookOrder {
+    /// Has it compare its gateway's place with those that come before it here, if that is to be done.
+    pub fn compare_with(&mut self, gateways: &[(Arc<str>, GatewayHandle)]) {
+        let Some(own) = &self.compare else { return };
+        self.others = gateways.iter().take_while(|(name, _)| name != own).cloned().collect();
+    }
+
     /// Looks; blocks nobody.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
-        let views = self.handle.observe(self.selects).await?;
+        let mut views = self.handle.observe(self.selects).await?;
+        views.sort_by_key(|view| view.id);
         let mut ours = HashMap::new();
         for view in &views {
-            if self.expected.get(&view.id).is_some_and(|expected| *expected != view.key) {
-                let fingerprint = self.vault.fingerprinter().of(&view.key);
+            let Some(key) = &view.key else { continue };
+            if self.expected.get(&view.id).is_some_and(|expected| expected != key) {
+                let fingerprint = self.vault.fingerprinter().of(key);
                 // A vault that cannot be read right now is no proof of a stranger: asked again at the next look.
                 if let Ok(seen_by) = self.vault.seen_by(FingerprintKind::Key, fingerprint).await {
                     ours.insert(view.id, !seen_by.is_empty());
@@ -54,8 +85,31 @@ impl LookOrder {
             }
         }
         let writable = if self.probe { Some(self.handle.probe().await) } else { None };
-        Ok(Seen { indexes: self.indexes, serial: self.serial, views, ours, writable })
+        let same_as = if self.compare.is_some() { Some(same_as(&self.handle, &self.others).await) } else { None };
+        Ok(Seen { indexes: self.indexes, serial: self.serial, views, ours, same_as, writable })
     }
+}
+
+/// The first of the others that is the same database as this one.
+async fn same_as(handle: &GatewayHandle, others: &[(Arc<str>, GatewayHandle)]) -> Result<Option<Arc<str>>, Untold> {
+    if others.is_empty() {
+        return Ok(None);
+    }
+    let own = place(handle).await.ok_or(Untold)?;
+    let mut answer = Ok(None);
+    for (name, other) in others {
+        match place(other).await {
+            Some(place) if place == own => return Ok(Some(Arc::clone(name))),
+            Some(_) => {}
+            None => answer = Err(Untold),
+        }
+    }
+    answer
+}
+
+/// Where a gateway's database is, if it says so soon: another one's trouble must not hold up this one's keys.
+async fn place(handle: &GatewayHandle) -> Option<Place> {
+    tokio::time::timeout(SAID_WITHIN, handle.place()).await.ok().flatten()
 }
 
 /// A key that is to be written, and what it means for the adoption.
@@ -83,10 +137,8 @@ impl DeliveryOrder {
     /// Writes: first what must be durable, then the keys.
     pub async fn carry_out(self) -> Vec<(Delivery, Result<Published, GatewayError>)> {
         let before: Vec<Change> = self.deliveries.iter().flat_map(|delivery| delivery.before.clone()).collect();
-        if !before.is_empty()
-            && let Err(error) = self.vault.commit(before).await
-        {
-            tracing::error!(%error, "no key is written while the vault cannot note it");
+        if !before.is_empty() && self.vault.commit(before).await.is_err() {
+            // No key is written while the vault cannot note it.
             let failed = GatewayError::Database(GatewayReason::Failed { error: "the vault cannot be written".into() });
             return self.deliveries.into_iter().map(|delivery| (delivery, Err(failed.clone()))).collect();
         }

@@ -53,12 +53,13 @@ impl Room {
         }
         let state_before = target.standing.state;
         let changed = state_before != state || target.standing.reason != reason;
-        let was_trouble =
-            trouble_topic(state_before, target.standing.reason.as_ref()).is_some() || target.told_undelivered;
+        let was_trouble = target.told_trouble || target.told_undelivered;
         target.standing.state = state;
         target.standing.reason.clone_from(&reason);
         let topic = trouble_topic(state, reason.as_ref());
         if changed && let Some(topic) = topic {
+            // Until it is over: a key on its way does not end it.
+            self.targets[index].told_trouble = true;
             let mut event = self.event(index, topic, now);
             event.reason = reason.map(Into::into);
             events.push(event);
@@ -69,6 +70,7 @@ impl Room {
                 let target = &mut self.targets[index];
                 target.pending_since = None;
                 target.told_undelivered = false;
+                target.told_trouble = false;
                 if was_trouble {
                     let mut event = self.event(index, Topic::Recovered, now);
                     // What was told of a name that nobody bore ends under that name.
@@ -90,7 +92,7 @@ impl Room {
     }
 
     pub(super) fn about_the_gateway(&self, topic: Topic, now: Timestamp) -> Event {
-        let reason = GatewayReason::Unused { path: self.plan.database.display().to_string() };
+        let reason = GatewayReason::Unused { path: self.plan.database.to_string() };
         Event { reason: Some(reason.into()), ..Event::new(now, topic) }
     }
 

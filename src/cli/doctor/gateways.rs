@@ -1,18 +1,15 @@
 //! Is each gateway's database found, recognised, writable, free of hazards and in use, and are the channels there?
 
-use std::os::unix::fs::MetadataExt;
-use std::sync::Arc;
-
 use crate::agent::deliver::{UNUSED_AFTER, only_ours_since};
 use crate::channel::policy::ChannelState;
 use crate::channel::view::ChannelView;
 use crate::cli::doctor::Surroundings;
 use crate::cli::doctor::report::{Checks, Topic, Verdict};
 use crate::config::plan::{ChannelPlan, ChannelSelect, GatewayPlan};
-use crate::finding::Finding;
+use crate::finding::{Finding, Severity};
 use crate::gateway::kind::supports;
-use crate::gateway::sqlite::SqliteGateway;
-use crate::gateway::{Gateway, GatewayError};
+use crate::gateway::thread::GatewayHandle;
+use crate::gateway::{self, GatewayError};
 use crate::messages::About;
 use crate::reason::{ChannelReason, GatewayReason, Reason};
 use crate::telemetry::status::Status;
@@ -20,25 +17,28 @@ use crate::time::{Clock, SystemClock};
 use crate::vault::Contents;
 
 /// Looks at every gateway and at the channels that are fed in it.
-pub fn look(around: &Surroundings<'_>, contents: Option<&Contents>, now: Option<&Status>, checks: &mut Checks) {
-    for (index, gateway) in around.plan.gateways.iter().enumerate() {
+pub async fn look(around: &Surroundings<'_>, contents: Option<&Contents>, now: Option<&Status>, checks: &mut Checks) {
+    let mut places = Vec::new();
+    for gateway in &around.plan.gateways {
         let about = format!("gateway {:?}", &*gateway.name);
-        let is_same = |other: &&Arc<GatewayPlan>| is_same_file(other, gateway);
-        if let Some(other) = around.plan.gateways[..index].iter().find(is_same) {
-            let reason = ChannelReason::SameDatabase { other: other.name.to_string() };
+        let way_in = GatewayHandle::spawn(gateway::open(gateway), || {});
+        let place = way_in.place().await;
+        if let Some((_, other)) = places.iter().find(|(known, _)| place.is_some() && *known == place) {
+            let reason = ChannelReason::SameDatabase { other: String::clone(other) };
             checks.find(Topic::Gateways, about, Verdict::Error, &reason.into());
             continue;
         }
+        places.push((place, gateway.name.to_string()));
         if let Some(finding) = contents.and_then(|contents| unused(gateway, contents)) {
             checks.finding(Topic::Gateways, finding);
         }
-        let mut way_in = SqliteGateway::new(Arc::clone(gateway));
-        let findings = way_in.examine();
-        if !findings.is_empty() {
-            findings.into_iter().for_each(|finding| checks.finding(Topic::Gateways, finding));
+        let findings = way_in.examine().await;
+        let is_closed = findings.iter().any(|finding| finding.severity == Severity::Error);
+        findings.into_iter().for_each(|finding| checks.finding(Topic::Gateways, finding));
+        if is_closed {
             continue;
         }
-        let views = match way_in.list() {
+        let views = match way_in.list().await {
             Ok(views) => views,
             Err(GatewayError::Database(reason)) => {
                 checks.find(Topic::Gateways, about, Verdict::Error, &reason.into());
@@ -52,7 +52,7 @@ pub fn look(around: &Surroundings<'_>, contents: Option<&Contents>, now: Option<
         let line = around
             .words
             .gateway
-            .replace("{path}", &gateway.database.display().to_string())
+            .replace("{path}", &gateway.database.to_string())
             .replace("{kind}", way_in.kind().map_or("", |kind| kind.as_str()))
             .replace("{channels}", &views.len().to_string());
         checks.good(Topic::Gateways, about, line);
@@ -130,16 +130,11 @@ fn standing(now: Option<&Status>, gateway: &GatewayPlan, view: &ChannelView) -> 
     }
 }
 
-fn is_same_file(one: &GatewayPlan, other: &GatewayPlan) -> bool {
-    let file = |plan: &GatewayPlan| std::fs::metadata(&plan.database).ok().map(|file| (file.dev(), file.ino()));
-    file(one).is_some_and(|file_of_one| file(other) == Some(file_of_one))
-}
-
 /// A database that for a day nobody but us has written to.
 fn unused(gateway: &GatewayPlan, contents: &Contents) -> Option<Finding> {
     let here = contents.adoptions.iter().filter(|adoption| *adoption.gateway == *gateway.name);
     let since = only_ours_since(gateway, here)?;
-    let reason = Reason::from(GatewayReason::Unused { path: gateway.database.display().to_string() });
+    let reason = Reason::from(GatewayReason::Unused { path: gateway.database.to_string() });
     (SystemClock.now().since(since) >= UNUSED_AFTER)
         .then(|| Finding::warning(format!("gateway {:?}", &*gateway.name), reason))
 }

@@ -9,6 +9,7 @@ use crate::cli::doctor::secrets::Outcomes;
 use crate::oauth::client::Heard;
 use crate::reason::{AgentReason, SecretReason};
 use crate::secret::SecretSource;
+use crate::time;
 
 /// How far the clock may be off: assertions and moments of expiry are taken at their word up to about here.
 const FAR: Duration = Duration::from_secs(60);
@@ -21,6 +22,9 @@ pub fn look(around: &Surroundings<'_>, heard: &[(String, Heard)], secrets: &Outc
         Err(reason) => checks.find(Topic::Machine, "", Verdict::Warning, &reason.into()),
     }
     keyring(around, secrets, checks);
+    if let Some(name) = time::missing_zone() {
+        checks.find(Topic::Machine, "TZ", Verdict::Warning, &AgentReason::NoTimeZone { name }.into());
+    }
 }
 
 fn clock(around: &Surroundings<'_>, heard: &[(String, Heard)], checks: &mut Checks) {

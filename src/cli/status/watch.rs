@@ -21,7 +21,6 @@ pub async fn watch(place: &ConfigPlace, vault: Option<&Path>) -> anyhow::Result<
     let mut resized = signal(SignalKind::window_change())?;
     let mut view = View::open();
     loop {
-        // A first look that finds nothing ends it; later ones may fail while a config is edited or an agent restarts.
         let last = match now(place, vault).await {
             Ok((status, language)) => {
                 let text = table::whole(&status, language, Paper::of_stdout());
@@ -30,6 +29,11 @@ pub async fn watch(place: &ConfigPlace, vault: Option<&Path>) -> anyhow::Result<
                     return Ok(last);
                 }
                 last
+            }
+            Err(_) if matches!(view, View::Terminal(_)) => {
+                // What was said is gone with the other screen: it is said again where it stays.
+                drop(view);
+                return Ok(now(place, vault).await.map_or_else(|exit| exit, |(status, _)| exit(&status)));
             }
             Err(exit) => return Ok(exit),
         };

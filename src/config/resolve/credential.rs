@@ -31,7 +31,25 @@ pub(super) fn credentials(check: &mut Check<'_>, gateways: &[Option<Arc<str>>]) 
     let config = check.config;
     network(check, "defaults", None);
     let entries = config.tables.credential.as_ref().map_or(&[][..], |credentials| &credentials.value.0);
-    entries.iter().filter_map(|entry| credential(check, entry, gateways)).map(Arc::new).collect()
+    let mut plans: Vec<Arc<CredentialPlan>> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let Some(mut plan) = credential(check, entry, gateways) else { continue };
+        if let Some(before) = plans.last() {
+            share(&mut plan, before);
+        }
+        plans.push(Arc::new(plan));
+    }
+    plans
+}
+
+/// Whoever has thousands of credentials has them with one client at one endpoint: they share the memory.
+fn share(plan: &mut CredentialPlan, before: &CredentialPlan) {
+    if plan.endpoint == before.endpoint {
+        plan.endpoint = Arc::clone(&before.endpoint);
+    }
+    if plan.login == before.login {
+        plan.login = Arc::clone(&before.login);
+    }
 }
 
 fn credential(
@@ -57,7 +75,7 @@ fn credential(
         preset: written.preset.as_ref().map(|preset| preset.value.0),
         enabled: written.enabled.as_ref().is_none_or(|enabled| enabled.value),
         grant: grant?,
-        endpoint: endpoint?,
+        endpoint: Arc::new(endpoint?),
         channels,
         refresh_before: network.refresh_before,
         fallback_lifetime: network.fallback_lifetime,
@@ -65,7 +83,7 @@ fn credential(
         revokes_previous: written.revokes_previous.as_ref().is_some_and(|revokes| revokes.value),
         on_lost_answer: written.on_lost_answer.as_ref().map(|word| word.value).unwrap_or_default(),
         backoff: network.backoff,
-        login,
+        login: Arc::new(login),
     })
 }
 

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Check;
-use crate::config::file::{Entry, GatewaySection};
-use crate::config::plan::{CacheLag, DEFAULT_GATEWAY, GatewayKind, GatewayPlan};
+use super::network::gateway_url;
+use crate::config::file::{ApiSection, Entry, GatewaySection};
+use crate::config::plan::{ApiPlan, CacheLag, DEFAULT_GATEWAY, Database, GatewayPlan};
 use crate::config::words::{AutoOrLength, Reenable};
+use crate::dsn::{Dsn, NotADsn};
 use crate::reason::ConfigReason;
-use crate::secret::TextOrSecret;
+use crate::secret::{Secret, SecretSource, TextOrSecret};
 use crate::shape::At;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -59,15 +61,8 @@ pub(super) fn gateways(check: &mut Check<'_>, names: &[Option<Arc<str>>]) -> Vec
 
 fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Arc<str>>) -> Option<GatewayPlan> {
     let (label, written) = (&entry.label, &entry.at.value);
-    if let Some(api) = &written.api {
-        check.not_yet(format!("{label}.api"), &api.span, "[gateway] api");
-    }
-    let kind = written.kind.as_ref().and_then(|kind| {
-        if kind.value.0 == Some(GatewayKind::OneHub) {
-            check.not_yet(format!("{label}.kind"), &kind.span, "kind = \"one-hub\"");
-        }
-        kind.value.0
-    });
+    let api = written.api.as_ref().map(|api| api_plan(check, &format!("{label}.api"), api));
+    let kind = written.kind.as_ref().and_then(|kind| kind.value.0);
     let busy_timeout = check.length(
         &format!("{label}.busy_timeout"),
         written.busy_timeout.as_ref(),
@@ -75,20 +70,24 @@ fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Ar
         Duration::from_millis(1)..=Duration::from_secs(5 * 60),
     );
     let cache_lag = cache_lag(check, label, written.cache_lag.as_ref());
-    let database = match &written.database {
-        Some(database) => database_path(check, label, database)?,
-        None => {
-            // Who asks for the admin API alone was told that it is not here yet.
-            if written.api.is_none() {
-                check.missing(label, "database", &entry.at.span);
-            }
+    let database = match (&written.database, &api) {
+        (Some(written), _) => database(check, label, written)?,
+        (None, Some(_)) => Database::None,
+        (None, None) => {
+            check.missing(label, "database", &entry.at.span);
             return None;
         }
+    };
+    // What was wrong with it was said.
+    let api = match api {
+        Some(api) => Some(api?),
+        None => None,
     };
     let allowed = written.allow_filesystem.as_ref().map_or(&[][..], |allowed| &allowed.value);
     Some(GatewayPlan {
         name: name?,
         database,
+        api,
         kind,
         cache_lag,
         busy_timeout,
@@ -98,26 +97,51 @@ fn gateway(check: &mut Check<'_>, entry: &Entry<GatewaySection>, name: Option<Ar
     })
 }
 
-/// The database's file; what One-API's `SQL_DSN` may hold besides is told apart, and never repeated.
-fn database_path(check: &mut Check<'_>, label: &str, written: &At<TextOrSecret>) -> Option<std::path::PathBuf> {
-    let field = format!("{label}.database");
-    let TextOrSecret::Text(text) = &written.value else {
-        check.not_yet(field, &written.span, "database = { env = \"SQL_DSN\" }");
-        return None;
-    };
-    if ["@tcp(", "@unix(", "@tcp6("].iter().any(|mark| text.contains(mark)) || text.starts_with("mysql://") {
-        check.not_yet(field, &written.span, "a MySQL database");
-    } else if text.starts_with("postgres://") || text.starts_with("postgresql://") || text.contains("dbname=") {
-        check.not_yet(field, &written.span, "a PostgreSQL database");
-    } else if text.contains("://") {
-        let detail = "not the path of a file".into();
-        check.error(field, &written.span, ConfigReason::BadUrl { detail });
-    } else if text.is_empty() || text.contains('\0') {
-        check.error(field, &written.span, ConfigReason::OutOfRange { bounds: "not empty".into() });
-    } else {
-        return Some(check.path(Path::new(text)));
+fn api_plan(check: &mut Check<'_>, label: &str, written: &At<ApiSection>) -> Option<ApiPlan> {
+    let api = &written.value;
+    for (key, is_there) in [("url", api.url.is_some()), ("token", api.token.is_some())] {
+        if !is_there {
+            check.missing(label, key, &written.span);
+        }
     }
-    None
+    let url = api.url.as_ref().and_then(|url| gateway_url(check, &format!("{label}.url"), url));
+    let token = api.token.as_ref().map(|token| check.secret(&format!("{label}.token"), &token.value, &token.span));
+    Some(ApiPlan { url: url?, token: token?, user: api.user.as_ref().map(|user| user.value) })
+}
+
+/// The database: a file, or a server as One-API's `SQL_DSN` names it. Nothing of an address is ever repeated.
+fn database(check: &mut Check<'_>, label: &str, written: &At<TextOrSecret>) -> Option<Database> {
+    let field = format!("{label}.database");
+    let source = match &written.value {
+        TextOrSecret::Secret(source) => check.secret(&field, source, &written.span),
+        TextOrSecret::Text(text) if Dsn::is_meant_by(text) => SecretSource::Value(Secret::new(text.as_str())),
+        TextOrSecret::Text(text) if text.is_empty() || text.contains('\0') => {
+            check.error(field, &written.span, ConfigReason::OutOfRange { bounds: "not empty".into() });
+            return None;
+        }
+        TextOrSecret::Text(text) => return Some(Database::File(check.path(Path::new(text)))),
+    };
+    if cfg!(not(feature = "servers")) {
+        let what = "database on a server".into();
+        check.error(field, &written.span, ConfigReason::NotInThisBuild { what, feature: "servers".into() });
+        return None;
+    }
+    // What stands elsewhere is read, and judged, when the gateway is reached.
+    if let SecretSource::Value(text) = &source {
+        match Dsn::parse(text.expose()) {
+            Ok(dsn) if dsn.password.is_empty() => {}
+            Ok(_) => check.warn_of_value(&field, &source, &written.span),
+            Err(problem) => {
+                let detail = match problem {
+                    NotADsn::Bad(detail) => detail.to_owned(),
+                    NotADsn::Sqlite => "the gateways take it for SQLite; name the file".to_owned(),
+                };
+                check.error(field, &written.span, ConfigReason::BadDatabase { detail });
+                return None;
+            }
+        }
+    }
+    Some(Database::Server(source))
 }
 
 fn cache_lag(check: &mut Check<'_>, label: &str, written: Option<&At<AutoOrLength>>) -> CacheLag {
@@ -145,9 +169,9 @@ fn cache_lag_of(env: &dyn Fn(&str) -> Option<String>) -> CacheLag {
     let every = var("SYNC_FREQUENCY");
     if memory == Some(true) || (has_redis && every.is_some()) {
         let seconds = every.and_then(|every| every.trim().parse::<u32>().ok());
-        return seconds.map_or(CacheLag::ByKind, |seconds| CacheLag::Known(Duration::from_secs(seconds.into())));
+        return seconds.map_or(CacheLag::ByKind, |seconds| CacheLag::Shared(Duration::from_secs(seconds.into())));
     }
-    if memory == Some(false) && !has_redis { CacheLag::Known(Duration::ZERO) } else { CacheLag::ByKind }
+    if memory == Some(false) && !has_redis { CacheLag::Shared(Duration::ZERO) } else { CacheLag::ByKind }
 }
 
 #[cfg(test)]
@@ -156,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_shared_environment_tells_the_cache_lag() {
-        let known = |seconds| CacheLag::Known(Duration::from_secs(seconds));
+        let known = |seconds| CacheLag::Shared(Duration::from_secs(seconds));
         for (env, expected) in [
             (&[][..], CacheLag::ByKind),
             (&[("MEMORY_CACHE_ENABLED", "true")], CacheLag::ByKind),

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use crate::config::file::{Config, is_name};
 use crate::config::places;
-use crate::config::plan::{AgentPlan, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlace, VaultPlan};
-use crate::dsn;
+use crate::config::plan::{AgentPlan, Database, GatewayPlan, Plan, ServerPlan, Surroundings, VaultPlace, VaultPlan};
+use crate::dsn::Dsn;
 use crate::finding::Severity;
 use crate::reason::ConfigReason;
 use crate::secret::{Secret, SecretSource, TextOrSecret};
@@ -43,6 +43,7 @@ pub(super) fn plan(config: &Config, surroundings: &Surroundings<'_>) -> Result<(
     match vault {
         Some(vault) if !incomplete && problems.iter().all(|problem| problem.severity == Severity::Warning) => {
             let language = language.unwrap_or_else(|| language_of(surroundings.env));
+            let credentials = credentials.into();
             Ok((Plan { language, gateways, vault, server, agent, credentials, notifiers }, problems))
         }
         _ => Err(problems),
@@ -60,8 +61,10 @@ pub fn vault_place(config: &Config, directory: &Path) -> Option<VaultPlace> {
     }
     let [gateway] = config.tables.gateway.as_ref()?.value.0.as_slice() else { return None };
     match &gateway.at.value.database.as_ref()?.value {
-        TextOrSecret::Text(database) => Some(VaultPlace::File(beside(&directory.join(database)))),
-        TextOrSecret::Secret(_) => None,
+        TextOrSecret::Text(database) if !Dsn::is_meant_by(database) => {
+            Some(VaultPlace::File(beside(&directory.join(database))))
+        }
+        TextOrSecret::Text(_) | TextOrSecret::Secret(_) => None,
     }
 }
 
@@ -118,11 +121,6 @@ impl<'a> Check<'a> {
         if !self.config.told.about(&field) && !self.config.told.is_broken(header.start) {
             self.error(field, header, ConfigReason::MissingField { field: key.into() });
         }
-    }
-
-    /// A feature that the config may name and this version does not have.
-    fn not_yet(&mut self, field: impl Into<String>, span: &Span, what: &str) {
-        self.error(field, span, ConfigReason::NotYet { what: what.into() });
     }
 
     /// A path, relative to the config file's directory.
@@ -221,13 +219,21 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
         let place = VaultPlace::Server(server_address(check, url));
         return Some(VaultPlan { place, encryption_key });
     }
-    let path = match (path, gateways) {
+    let only = match gateways {
+        [gateway] if written == 1 => Some(&gateway.database),
+        _ => None,
+    };
+    let path = match (path, only.and_then(Database::file)) {
         (Some(path), _) => check.path(&path.value),
-        (None, [gateway]) if written == 1 => beside(&gateway.database),
-        (None, _) => {
+        (None, Some(database)) => beside(database),
+        (None, None) => {
             check.incomplete = true;
-            if written > 1 && !check.config.told.about("vault.path") {
-                check.reader.error("vault.path", header, ConfigReason::VaultPathNeeded);
+            let reason = match only {
+                Some(_) => Some(ConfigReason::VaultPathBesideServer),
+                None => (written > 1).then_some(ConfigReason::VaultPathNeeded),
+            };
+            if let Some(reason) = reason.filter(|_| !check.config.told.about("vault.path")) {
+                check.reader.error("vault.path", header, reason);
             }
             return None;
         }
@@ -237,15 +243,16 @@ fn vault(check: &mut Check<'_>, gateways: &[Arc<GatewayPlan>], written: usize) -
 
 /// The address of the vault's server. One that stands in the config is judged here, any other when it is read.
 fn server_address(check: &mut Check<'_>, url: &At<TextOrSecret>) -> SecretSource {
-    if !cfg!(feature = "servers") {
-        check.not_yet("vault.url", &url.span, "[vault] url (it was built without the feature `servers`)");
+    if cfg!(not(feature = "servers")) {
+        let what = "a vault in a database server".into();
+        check.error("vault.url", &url.span, ConfigReason::NotInThisBuild { what, feature: "servers".into() });
     }
     let source = address(&url.value);
     if let SecretSource::Value(text) = &source {
-        match dsn::parse(text.expose()) {
-            Err(error) => check.error("vault.url", &url.span, ConfigReason::BadDsn { detail: error.to_string() }),
+        match Dsn::parse_own(text.expose()) {
+            Err(detail) => check.error("vault.url", &url.span, ConfigReason::BadVaultUrl { detail: detail.into() }),
             // Nothing in it is secret.
-            Ok(dsn) if dsn.password.is_none() => return source,
+            Ok(dsn) if dsn.password.is_empty() => return source,
             Ok(_) => {}
         }
     }

@@ -123,6 +123,21 @@ pub(super) fn endpoint_url(check: &mut Check<'_>, field: &str, written: &At<Stri
     Some(url)
 }
 
+/// A gateway's address: it stands beside the sidecar, mostly in one compose network, where there is only plain http.
+pub(super) fn gateway_url(check: &mut Check<'_>, field: &str, written: &At<String>) -> Option<Url> {
+    match parse(written.value.trim_end_matches('/'), &["https", "http"], "http:// or https://") {
+        Ok(mut url) => {
+            // What is joined to it goes below its path, not in its place.
+            url.set_path(&format!("{}/", url.path().trim_end_matches('/')));
+            Some(url)
+        }
+        Err(detail) => {
+            check.error(field, &written.span, ConfigReason::BadUrl { detail });
+            None
+        }
+    }
+}
+
 /// A proxy's address.
 pub(super) fn proxy_url(check: &mut Check<'_>, field: &str, written: &At<String>) -> Option<Url> {
     match parse(&written.value, &["http", "https", "socks5", "socks5h"], "http://, https:// or socks5://") {

@@ -11,47 +11,49 @@ mod rows;
 mod write;
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior};
 
 use self::diagnose::{beside, hindrances};
 use self::mount::Hazards;
 use self::open::Visit;
-use super::{BATCH, Gateway, GatewayError, Publication, Published, Trace};
+use super::kind::accept;
+use super::{Gateway, GatewayError, Place, Publication, Published, Trace, batch};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
 use crate::reason::{ChannelReason, GatewayReason};
 
+/// For how long after somebody else's write the gateway counts as busy.
+const BUSY_FOR: Duration = Duration::from_secs(3);
+
 /// One-API or New API, by the SQLite file it runs on.
 #[derive(Debug)]
 pub struct SqliteGateway {
+    database: PathBuf,
     plan: Arc<GatewayPlan>,
     kind: Option<GatewayKind>,
     hazards: Hazards,
     seen: Trace,
+    /// When somebody else's write was noticed last.
+    others_wrote: Option<Instant>,
 }
 
 impl SqliteGateway {
-    /// Touches nothing yet.
-    pub fn new(plan: Arc<GatewayPlan>) -> Self {
-        Self { plan, kind: None, hazards: Hazards::default(), seen: Trace::default() }
+    /// The gateway of a plan, in this file. Touches nothing yet.
+    pub fn new(database: PathBuf, plan: Arc<GatewayPlan>) -> Self {
+        let (hazards, seen) = (Hazards::default(), Trace::default());
+        Self { database, plan, kind: None, hazards, seen, others_wrote: None }
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
-        let visit = Visit::open(&self.plan, &mut self.hazards)?;
+        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards)?;
         self.kind = Some(visit.kind);
-        match self.plan.kind {
-            // It routes from memory and its master never reloads: what SQL wrote is never seen.
-            _ if visit.kind == GatewayKind::OneHub => Err(GatewayReason::OneHub),
-            Some(wanted) if wanted != visit.kind => Err(GatewayReason::OtherKind {
-                wanted: wanted.as_str().to_owned(),
-                found: visit.kind.as_str().to_owned(),
-            }),
-            _ => Ok(visit),
-        }
+        accept(visit.kind, self.plan.kind, self.plan.api.is_some())?;
+        Ok(visit)
     }
 
     fn look(&mut self, channels: Option<&[ChannelSelect]>) -> Result<Vec<ChannelView>, GatewayReason> {
@@ -67,10 +69,9 @@ impl SqliteGateway {
         let visit = self.visit()?;
         let written = write::write(&visit, batch).map_err(|obstacle| visit.reason(obstacle))?;
         // Our own write is no news, unless somebody else's came before it or between.
-        if let Some((before, after)) = written.ours
-            && self.seen == before
-        {
-            self.seen = after;
+        match written.ours {
+            Some((before, after)) if self.seen == before => self.seen = after,
+            _ => self.others_wrote = Some(Instant::now()),
         }
         Ok(written.answers)
     }
@@ -97,32 +98,16 @@ impl Gateway for SqliteGateway {
     }
 
     fn publish(&mut self, batch: &[Publication]) -> Vec<Result<Published, GatewayError>> {
-        let mut answers = Vec::with_capacity(batch.len());
-        for chunk in batch.chunks(BATCH) {
-            let safe: Vec<&Publication> = chunk.iter().filter(|publication| is_safe(publication)).collect();
-            let mut written = match safe.is_empty() {
-                true => Ok(Vec::new()),
-                false => self.write(&safe),
-            }
-            .map(Vec::into_iter);
-            answers.extend(chunk.iter().map(|publication| {
-                if !is_safe(publication) {
-                    return Err(GatewayError::Channel(ChannelReason::UnsafeKey));
-                }
-                match &mut written {
-                    // One answer for each; a missing one could only mean that the row was not written.
-                    Ok(written) => {
-                        written.next().unwrap_or(Err(ChannelReason::Conflict)).map_err(GatewayError::Channel)
-                    }
-                    Err(reason) => Err(GatewayError::Database(reason.clone())),
-                }
-            }));
-        }
-        answers
+        batch::publish(batch, |safe| self.write(safe))
     }
 
     fn kind(&self) -> Option<GatewayKind> {
         self.kind
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        let metadata = std::fs::metadata(&self.database).ok()?;
+        Some(Place(format!("{}:{}", metadata.dev(), metadata.ino())))
     }
 
     fn probe(&mut self) -> Result<(), GatewayError> {
@@ -130,23 +115,32 @@ impl Gateway for SqliteGateway {
     }
 
     fn trace(&self) -> Trace {
-        std::fs::canonicalize(&self.plan.database).map_or_else(|_| Trace::default(), |path| trace_of(&path))
+        std::fs::canonicalize(&self.database).map_or_else(|_| Trace::default(), |path| trace_of(&path))
     }
 
     fn changed(&mut self) -> bool {
         let trace = self.trace();
-        std::mem::replace(&mut self.seen, trace) != trace
+        let known = std::mem::replace(&mut self.seen, trace);
+        // The first trace is compared with nothing.
+        if known != trace && known != Trace::default() {
+            self.others_wrote = Some(Instant::now());
+        }
+        known != trace
+    }
+
+    fn is_busy(&self) -> bool {
+        self.others_wrote.is_some_and(|at| at.elapsed() < BUSY_FOR)
     }
 
     fn examine(&mut self) -> Vec<Finding> {
         let about = format!("gateway {:?}", &*self.plan.name);
-        let Err(reason) = self.try_write().and_then(|()| mount::has_room(&self.plan.database)) else {
+        let Err(reason) = self.try_write().and_then(|()| mount::has_room(&self.database)) else {
             return Vec::new();
         };
         // Where permissions are at fault, all of them: mending one only shows the next.
         let mut reasons = match reason {
             GatewayReason::ReadOnlyFile { .. } | GatewayReason::ReadOnlyDirectory { .. } => {
-                std::fs::canonicalize(&self.plan.database).map(|path| hindrances(&path)).unwrap_or_default()
+                std::fs::canonicalize(&self.database).map(|path| hindrances(&path)).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -155,11 +149,6 @@ impl Gateway for SqliteGateway {
         }
         reasons.into_iter().map(|reason| Finding::error(about.as_str(), reason)).collect()
     }
-}
-
-/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key.
-fn is_safe(publication: &Publication) -> bool {
-    !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
 }
 
 /// What a `stat` shows of a database and of its `-wal`.

@@ -18,7 +18,7 @@ use super::diagnose::{Obstacle, hindrances};
 use super::mount::Hazards;
 use super::rows;
 use crate::config::plan::{GatewayKind, GatewayPlan};
-use crate::gateway::kind::recognise;
+use crate::gateway::kind::identify;
 use crate::reason::GatewayReason;
 
 /// An open database that was recognised as a gateway's.
@@ -35,9 +35,9 @@ pub(super) struct Visit {
 
 impl Visit {
     /// Opens the database and recognises what it is.
-    pub(super) fn open(plan: &GatewayPlan, hazards: &mut Hazards) -> Result<Self, GatewayReason> {
+    pub(super) fn open(database: &Path, plan: &GatewayPlan, hazards: &mut Hazards) -> Result<Self, GatewayReason> {
         let patience = Patience::new(plan.busy_timeout);
-        let (path, metadata) = find(&plan.database)?;
+        let (path, metadata) = find(database)?;
         hazards.refuse(&path, &metadata, &plan.allow_filesystem)?;
         if metadata.len() == 0 {
             // A gateway makes its file before its tables; opening it could only disturb.
@@ -49,7 +49,10 @@ impl Visit {
             patience.install(&mut connection)?;
             // Per connection, not stored: an image with a read-only root has no place for temporary files.
             connection.execute_batch("PRAGMA temp_store=MEMORY")?;
-            let (kind, columns) = identify(&connection, &path)?;
+            let (kind, columns) = recognise(&connection, &path)?;
+            // A small cache is enough for a batch, and a look at ten thousand channels does not fill memory. Not before
+            // the schema was read: it would be read for this.
+            connection.execute_batch("PRAGMA cache_size=-512")?;
             Ok(Self {
                 select: rows::select(kind, &columns),
                 file: (metadata.dev(), metadata.ino()),
@@ -88,8 +91,7 @@ fn find(database: &Path) -> Result<(PathBuf, std::fs::Metadata), GatewayReason> 
     }
 }
 
-fn identify(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashSet<String>), Obstacle> {
-    let not_migrated = || GatewayReason::NotMigrated { path: path.display().to_string() };
+fn recognise(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashSet<String>), Obstacle> {
     let channels = columns(connection, "PRAGMA table_info(channels)")?;
     if channels.is_empty() {
         // The tables appear one after another, in New API in any order: a file with one that only these gateways
@@ -97,26 +99,15 @@ fn identify(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashSe
         const STRANGE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table')
             AND NOT EXISTS (SELECT 1 FROM sqlite_master WHERE name IN ('abilities', 'redemptions'))";
         let strange = connection.query_row(STRANGE, [], |row| row.get(0))?;
-        return Err(
-            if strange { GatewayReason::Unknown { missing: vec!["channels".into()] } } else { not_migrated() }.into()
-        );
-    }
-    let kind = recognise(&channels).map_err(|missing| GatewayReason::Unknown { missing })?;
-    if kind != GatewayKind::OneHub {
-        let abilities = columns(connection, "PRAGMA table_info(abilities)")?;
-        if abilities.is_empty() {
-            return Err(not_migrated().into());
+        return Err(if strange {
+            GatewayReason::Unknown { missing: vec!["channels".into()] }
+        } else {
+            GatewayReason::NotMigrated { path: path.display().to_string() }
         }
-        let missing: Vec<_> = ["channel_id", "enabled"]
-            .into_iter()
-            .filter(|name| !abilities.contains(*name))
-            .map(|name| format!("abilities.{name}"))
-            .collect();
-        if !missing.is_empty() {
-            return Err(GatewayReason::Unknown { missing }.into());
-        }
+        .into());
     }
-    Ok((kind, channels))
+    let abilities = columns(connection, "PRAGMA table_info(abilities)")?;
+    Ok((identify(&channels, &abilities, &path.display().to_string())?, channels))
 }
 
 fn columns(connection: &Connection, pragma: &str) -> rusqlite::Result<HashSet<String>> {

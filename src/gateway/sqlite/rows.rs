@@ -10,6 +10,7 @@ use rusqlite::{Connection, Params, Row};
 
 use crate::channel::view::{ChannelView, Status};
 use crate::config::plan::{ChannelSelect, GatewayKind};
+use crate::gateway::stored::{is_multi_key, status_reason};
 use crate::secret::Secret;
 
 /// How many channels one statement reads: a look holds the shared lock while it runs, and no commit gets through.
@@ -27,10 +28,15 @@ pub(super) fn select(kind: GatewayKind, columns: &HashSet<String>) -> String {
             "EXISTS (SELECT 1 FROM abilities WHERE channel_id = channels.id AND enabled = 0)"
         }
     };
+    // one-hub keeps what was deleted.
+    let channels = match kind {
+        GatewayKind::OneHub => "(SELECT * FROM channels WHERE deleted_at IS NULL) AS channels",
+        GatewayKind::OneApi | GatewayKind::NewApi => "channels",
+    };
     let other_info = where_there("other_info");
     let channel_info = where_there("channel_info");
     format!(
-        r#"SELECT id, type, name, status, "key", created_time, {other_info}, {channel_info}, {abilities_off} FROM channels"#
+        r#"SELECT id, type, name, status, "key", created_time, {other_info}, {channel_info}, {abilities_off} FROM {channels}"#
     )
 }
 
@@ -85,7 +91,7 @@ pub(super) fn view(row: &Row<'_>) -> rusqlite::Result<ChannelView> {
         kind: integer(row.get_ref(1)?),
         name: text(row.get_ref(2)?),
         status: Status::from(integer(row.get_ref(3)?)),
-        key: Secret::new(text(row.get_ref(4)?)),
+        key: Some(Secret::new(text(row.get_ref(4)?))),
         created_time: integer(row.get_ref(5)?),
         status_reason: status_reason(bytes(row.get_ref(6)?)),
         multi_key: is_multi_key(bytes(row.get_ref(7)?)),
@@ -113,38 +119,5 @@ fn text(value: ValueRef<'_>) -> String {
     match value {
         ValueRef::Integer(number) => number.to_string(),
         value => String::from_utf8_lossy(bytes(value)).into_owned(),
-    }
-}
-
-/// new-api `model/channel.go`: `ChannelInfo`, stored as JSON.
-fn is_multi_key(channel_info: &[u8]) -> bool {
-    field(channel_info, "is_multi_key").is_some_and(|value| value == true)
-}
-
-/// new-api `model/channel.go`: `UpdateChannelStatus` keeps `status_reason` in `other_info`.
-fn status_reason(other_info: &[u8]) -> Option<String> {
-    let reason = field(other_info, "status_reason")?;
-    reason.as_str().filter(|reason| !reason.is_empty()).map(str::to_owned)
-}
-
-fn field(json: &[u8], name: &str) -> Option<serde_json::Value> {
-    serde_json::from_slice::<serde_json::Value>(json).ok()?.get_mut(name).map(serde_json::Value::take)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_new_api_stores_as_json_is_read_and_rubbish_is_not() {
-        assert!(is_multi_key(br#"{"is_multi_key":true,"multi_key_size":2}"#));
-        for no in [&br#"{"is_multi_key":false}"#[..], b"", b"{", b"null", br#"{"is_multi_key":"true"}"#, b"[]"] {
-            assert!(!is_multi_key(no));
-        }
-        let reason = br#"{"status_reason":"status_code=401","status_time":1}"#;
-        assert_eq!(status_reason(reason).as_deref(), Some("status_code=401"));
-        for none in [&b""[..], br#"{"status_reason":""}"#, br#"{"status_reason":5}"#, b"\xff"] {
-            assert_eq!(status_reason(none), None);
-        }
     }
 }

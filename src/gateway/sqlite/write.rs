@@ -13,12 +13,13 @@ use super::diagnose::Obstacle;
 use super::open::Visit;
 use super::rows;
 use super::trace_of;
-use crate::channel::view::{ChannelView, Status};
+use crate::channel::view::ChannelView;
 use crate::config::plan::GatewayKind;
 use crate::failpoint::failpoint;
-use crate::gateway::kind::belongs_to_the_gateway;
+use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, is_half_disabled, reads_as_written, writable};
 use crate::gateway::{Publication, Published, Trace};
 use crate::reason::{ChannelReason, GatewayReason};
+use crate::secret::Secret;
 
 /// How long a commit waits for readers to leave. The gateway's own writers, who wait behind us, give up after 3 s.
 const HOLD_AT_MOST: Duration = Duration::from_secs(1);
@@ -46,7 +47,9 @@ pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Ob
     let mut written = statements.apply(visit.kind, batch)?;
     let wrote = written.iter().any(Result::is_ok);
     if wrote {
-        statements.read_back(batch, &written)?;
+        if !reads_as_written(batch, &written, &statements.look(batch)?) {
+            return Err(GatewayReason::Failed { error: READ_BACK_OTHERWISE.to_owned() }.into());
+        }
         failpoint!("in-gateway-transaction");
         transaction.commit()?;
     } else {
@@ -62,8 +65,11 @@ pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Ob
             return Err(GatewayReason::Moved.into());
         }
         // It is written; that nobody can say what became of it since is no failure of the write. The next look says.
-        if let Err(error) = statements.confirm(batch, &mut written) {
-            tracing::debug!(code = ?error.sqlite_error_code(), "the keys could not be read back after the commit");
+        match statements.look(batch) {
+            Ok(views) => confirm(batch, &mut written, &views),
+            Err(error) => {
+                tracing::debug!(code = ?error.sqlite_error_code(), "the keys could not be read back after the commit");
+            }
         }
         // A stranger's commit in the very tick of the clock in which the file was written by us is not seen here;
         // the regular look sees it.
@@ -79,14 +85,12 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA data_version", [], |row| row.get(0))
 }
 
-/// For each publication whether it re-enabled its channel, or why it was refused.
-type Answers = [Result<bool, ChannelReason>];
-
 struct Statements<'a> {
     look: Statement<'a>,
     set_key: Statement<'a>,
     enable: Statement<'a>,
-    enable_abilities: Statement<'a>,
+    /// one-hub has no such table of its own.
+    enable_abilities: Option<Statement<'a>>,
 }
 
 impl<'a> Statements<'a> {
@@ -103,7 +107,12 @@ impl<'a> Statements<'a> {
             // Never from 2: that was somebody's hand.
             enable: connection.prepare("UPDATE channels SET status = 1 WHERE id = :id AND status = 3")?,
             // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
-            enable_abilities: connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?,
+            enable_abilities: match visit.kind {
+                GatewayKind::OneHub => None,
+                GatewayKind::OneApi | GatewayKind::NewApi => {
+                    Some(connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?)
+                }
+            },
         })
     }
 
@@ -120,13 +129,9 @@ impl<'a> Statements<'a> {
         let views = self.look(batch)?;
         let mut answers = Vec::with_capacity(batch.len());
         for publication in batch {
-            let Some(view) = views.get(&publication.id) else {
-                answers.push(Err(ChannelReason::Conflict));
-                continue;
-            };
-            answers.push(match belongs_to_the_gateway(kind, view.kind, view.multi_key) {
-                Some(reason) => Err(reason),
-                None => self.apply_one(publication, view)?,
+            answers.push(match writable(kind, views.get(&publication.id)) {
+                Ok(view) => self.apply_one(publication, view)?,
+                Err(reason) => Err(reason),
             });
         }
         Ok(answers)
@@ -141,51 +146,17 @@ impl<'a> Statements<'a> {
         let changed = self.set_key.execute(named_params! {
             ":key": publication.key.expose(),
             ":id": id,
-            ":expected": publication.expected.expose(),
+            ":expected": publication.expected.as_ref().map(Secret::expose),
             ":created_time": publication.created_time,
         })?;
         if changed != 1 {
             return Ok(Err(ChannelReason::Conflict));
         }
         let reenabled = publication.reenable && self.enable.execute(named_params! { ":id": id })? == 1;
-        let half_disabled = publication.reenable && view.status == Status::Enabled && view.abilities_off;
-        if reenabled || half_disabled {
-            self.enable_abilities.execute(named_params! { ":id": id })?;
+        let half_disabled = is_half_disabled(publication, view);
+        if let Some(abilities) = self.enable_abilities.as_mut().filter(|_| reenabled || half_disabled) {
+            abilities.execute(named_params! { ":id": id })?;
         }
         Ok(Ok(reenabled))
-    }
-
-    /// Within the transaction a row is as we wrote it, or something of the database's own undid it; then nothing is
-    /// committed.
-    fn read_back(&mut self, batch: &[&Publication], answers: &Answers) -> Result<(), Obstacle> {
-        let views = self.look(batch)?;
-        let mut last: HashMap<i64, (&Publication, bool)> = HashMap::new();
-        for (publication, answer) in batch.iter().zip(answers) {
-            if let Ok(reenabled) = answer {
-                last.insert(publication.id, (publication, *reenabled));
-            }
-        }
-        let as_written = last.iter().all(|(id, (publication, reenabled))| {
-            views.get(id).is_some_and(|view| {
-                view.key == publication.key && (!reenabled || (view.status == Status::Enabled && !view.abilities_off))
-            })
-        });
-        if as_written {
-            Ok(())
-        } else {
-            Err(GatewayReason::Failed { error: "what was written read back otherwise (a trigger?)".into() }.into())
-        }
-    }
-
-    /// After the commit a key that is not ours any more is somebody else's, written since.
-    fn confirm(&mut self, batch: &[&Publication], answers: &mut Answers) -> rusqlite::Result<()> {
-        let views = self.look(batch)?;
-        for (publication, answer) in batch.iter().zip(answers) {
-            let holds = views.get(&publication.id).is_some_and(|view| view.key == publication.key);
-            if answer.is_ok() && !holds {
-                *answer = Err(ChannelReason::Conflict);
-            }
-        }
-        Ok(())
     }
 }

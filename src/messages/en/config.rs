@@ -65,6 +65,11 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             format!("This is not a usable address: {detail}."),
             "Write it whole, like \"https://host/path\".",
         ),
+        ConfigReason::BadDatabase { detail } => Message::new(
+            format!("This is not a usable address of a database: {detail}."),
+            "Write it as the gateway's SQL_DSN has it: \"user:password@tcp(host:3306)/database\" or \
+             \"postgres://user:password@host:5432/database\"; better `{ env = \"SQL_DSN\" }`. An SQLite file by its path.",
+        ),
         ConfigReason::PlainHttp => Message::new(
             "Over plain http the secrets could be read on the way.",
             "Write https://; http:// is taken for this machine only (localhost, 127.0.0.1, [::1]).",
@@ -86,7 +91,11 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "With several gateways the vault has no place of its own accord.",
             "Set `path` in `[vault]`, like \"/data/one-api-sidecar/vault.db\".",
         ),
-        ConfigReason::BadDsn { detail } => Message::new(
+        ConfigReason::VaultPathBesideServer => Message::new(
+            "The gateway's database is on a server, so the vault has no place beside it.",
+            "Set `path` in `[vault]` to a file on a disk of its own, like \"/data/one-api-sidecar/vault.db\".",
+        ),
+        ConfigReason::BadVaultUrl { detail } => Message::new(
             format!("This is not the address of a database server: {detail}."),
             "Write it like \"postgres://user:password@host:5432/database\", \"mysql://user:password@host:3306/database\" \
              or \"user:password@tcp(host:3306)/database\".",
@@ -140,9 +149,11 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ConfigReason::Conflicts { field, other } => {
             Message::new(format!("`{field}` does not go together with `{other}`."), "Remove one of the two.")
         }
-        ConfigReason::NotYet { what } => Message::new(
-            format!("This version does not have {what} yet."),
-            "Leave it out, or write what this version has; CHANGELOG.md says what is planned.",
+        ConfigReason::NotInThisBuild { what, feature } => Message::new(
+            format!("This program was built without {what}."),
+            format!(
+                "Take the usual build, or build it with the feature: `cargo build --release --features {feature}`."
+            ),
         ),
         ConfigReason::UnknownService { name, nearest, known } => Message::new(
             format!("There is no notifier of type `{name}`."),

@@ -2,7 +2,7 @@
 
 use super::list;
 use crate::messages::Message;
-use crate::reason::{ChannelReason, GatewayReason};
+use crate::reason::{ApiFailure, ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {
     match reason {
@@ -17,7 +17,7 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         ),
         GatewayReason::Unknown { missing } => Message::new(
             format!("The database is not one of a gateway that is known here; missing: {}.", list(missing)),
-            "Check that `database` in `[gateway]` names the file of a One-API or New API.",
+            "Check that `database` in `[gateway]` names the database of a One-API or New API.",
         ),
         GatewayReason::OneHub => Message::new(
             "This is the database of one-hub, which never looks again at what is written into it.",
@@ -87,10 +87,126 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("The gateway's database did not take the key: {error}."),
             "It is tried again by itself. If it lasts, look whether the gateway itself can still write.",
         ),
+        GatewayReason::Api { failure } => api(failure),
+        GatewayReason::ApiOfOneApi => Message::new(
+            "One-API goes on with the key in its memory until its next reload, whatever its admin API is told; a \
+             channel that the old key gets disabled until then is enabled again and again.",
+            "Let the sidecar write the database instead (`database` in `[gateway]`), or switch the gateway's memory \
+             cache off (`MEMORY_CACHE_ENABLED=false`, no Redis), or refresh early enough (`refresh_before`).",
+        ),
         GatewayReason::Unused { path } => Message::new(
             format!("For a day nobody but the sidecar has written to {path}: the gateway seems to use another one."),
             "Compare `database` in `[gateway]` with the gateway's own settings: its volume, and SQL_DSN or \
              SQLITE_PATH.",
+        ),
+        GatewayReason::NoAddress { secret } => {
+            let message = super::secret::explain(secret);
+            Message::new(
+                format!("The address of the gateway's database cannot be read. {}", message.what),
+                message.remedy,
+            )
+        }
+        GatewayReason::AddressMeansSqlite { from } => Message::new(
+            format!("{from} is empty or begins with `local`: the gateway then uses SQLite and no server."),
+            "If the gateway runs on SQLite, name its file: `database = \"/data/one-api.db\"`. If it runs on a server, \
+             give the sidecar the SQL_DSN that the gateway has (in compose under `environment:` of both).",
+        ),
+        GatewayReason::BadAddress { from, detail } => Message::new(
+            format!("What {from} holds is not a usable address of a database: {detail}."),
+            "Write it as the gateway's SQL_DSN has it: `user:password@tcp(host:3306)/database` or \
+             `postgres://user:password@host:5432/database`.",
+        ),
+        GatewayReason::Unreachable { at, error } => Message::new(
+            format!("The gateway's database {at} does not answer: {error}."),
+            "It is tried again by itself, and keys wait. If it lasts: does the server run, and is its host name known \
+             where the sidecar runs (in compose, the same network)?",
+        ),
+        GatewayReason::ConnectionLost { at } => Message::new(
+            format!("The connection to the gateway's database {at} broke."),
+            "Nothing: it is made anew, and what became of the last write is looked at.",
+        ),
+        GatewayReason::AccessDenied { at, user } => Message::new(
+            format!("The gateway's database {at} does not let the user `{user}` in."),
+            "Check user and password in `database`, and that the server allows this user from the sidecar's address \
+             (MySQL: `'user'@'%'`; PostgreSQL: `pg_hba.conf`). A MariaDB that insists on TLS says the same: \
+             `?tls=skip-verify`. An environment variable is read at start only: `docker compose up -d`.",
+        ),
+        GatewayReason::UnknownDatabase { at } => Message::new(
+            format!("The server of {at} has no such database, or none for this user."),
+            "Correct the database's name in `database`: the gateway's own SQL_DSN has it.",
+        ),
+        GatewayReason::TlsRequired { at } => Message::new(
+            format!("The server of {at} lets nobody in without TLS."),
+            "Add `?tls=skip-verify` or `?tls=true` (MySQL), or `?sslmode=require` or `verify-full` (PostgreSQL), to the \
+             address.",
+        ),
+        GatewayReason::TlsFailed { at, error } => Message::new(
+            format!("No TLS connection to {at}: {error}."),
+            "Let the certificate name this host and its authority be known where the sidecar runs (SSL_CERT_FILE, or \
+             `sslrootcert=` for PostgreSQL); certificates of X.509 version 1 are not taken. On a network of your own: \
+             `tls=skip-verify`, `sslmode=require`, or no TLS.",
+        ),
+        GatewayReason::TooManyConnections { at } => Message::new(
+            format!("The server of {at} takes no more connections."),
+            "It is tried again by itself. The sidecar needs one: raise `max_connections`, or lower the gateway's \
+             SQL_MAX_OPEN_CONNS.",
+        ),
+        GatewayReason::ServerReadOnly { at, code } => Message::new(
+            format!("The server of {at} takes no writes now (error {code}): a replica, or a failover."),
+            "It is tried again by itself, with a new connection. If it lasts, name the primary in `database`.",
+        ),
+        GatewayReason::NoPrivilege { at, user } => Message::new(
+            format!("The user `{user}` may not read or write the tables of {at}."),
+            format!(
+                "Give it what it needs: `GRANT SELECT, UPDATE ON channels TO {user}` and the same on `abilities`; or \
+                 use the gateway's own user."
+            ),
+        ),
+        GatewayReason::RowsLocked { at, waited_ms } => Message::new(
+            format!("Somebody else held the channels in {at} locked for longer than {waited_ms} ms."),
+            "It is tried again by itself. If it recurs, look for a long transaction (`SHOW PROCESSLIST`, \
+             `pg_stat_activity`), or raise `busy_timeout`.",
+        ),
+        GatewayReason::ServerFull { at } => Message::new(
+            format!("The disk of the server of {at} is full."),
+            "Free some space there. The keys wait and are delivered then.",
+        ),
+    }
+}
+
+fn api(failure: &ApiFailure) -> Message {
+    match failure {
+        ApiFailure::Unreachable { error } => Message::new(
+            format!("The gateway's admin API cannot be reached: {error}."),
+            "Check `url` under `api` in `[gateway]`, and that the gateway runs; in compose it is the service's name. \
+             It is tried again by itself.",
+        ),
+        ApiFailure::Token(reason) => super::secret::explain(reason),
+        ApiFailure::Denied => Message::new(
+            "The gateway does not know the access token of its admin API.",
+            "Make one in the gateway's web page, logged in as an administrator (Settings, Personal: the system access \
+             token), and put it where `token` under `api` in `[gateway]` points.",
+        ),
+        ApiFailure::NotAnAdministrator => Message::new(
+            "The access token of the gateway's admin API belongs to a user who is no administrator.",
+            "Make the token as an administrator, or make that user one in the gateway's web page.",
+        ),
+        ApiFailure::WrongUser => Message::new(
+            "The gateway wants to know whose access token it is, and it is not that user's.",
+            "Write the administrator's id as `user` under `api` in `[gateway]`; the first administrator is 1. The \
+             gateway's web page shows it under Users.",
+        ),
+        ApiFailure::RateLimited => Message::new(
+            "The gateway's admin API takes no more requests for now: 480 in 3 minutes is One-API's limit.",
+            "It is tried again by itself. If it recurs, raise `GLOBAL_API_RATE_LIMIT` on the gateway.",
+        ),
+        ApiFailure::Refused => Message::new(
+            "The gateway's admin API refused the key.",
+            "It is tried again by itself. The gateway's own log says why.",
+        ),
+        ApiFailure::NotTheApi { status } => Message::new(
+            format!("What answers at the admin API's address is not a gateway's API (HTTP {status})."),
+            "Check `url` under `api` in `[gateway]`: the address of the gateway's web page, without `/api`.",
         ),
     }
 }

@@ -12,7 +12,7 @@ mod vault;
 
 use std::time::Duration;
 
-use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, ServiceWords, VaultWords, Words};
 use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -97,6 +97,22 @@ pub(super) const WORDS: Words = Words {
         by_pointers: "by pointers",
     },
     page: page::WORDS,
+    service: ServiceWords {
+        credentials: "{} credentials",
+        colon: ": ",
+        comma: ", ",
+        semicolon: "; ",
+        named: "{count} ({names})",
+        more: " and {} more",
+        config_rejected: "the changed config file was not taken",
+        vault_trouble: "the vault cannot be written",
+        gateway_trouble: "the gateway {} cannot be used",
+        notifier_trouble: "the notifier {} does not take messages",
+        standing_by: "Standing by: {} owns the vault",
+        standing_by_because: "Standing by: {}",
+        displaced: "About to stand by: waiting for answers that are still to come",
+        stopping: "Stopping: waiting for answers that are still to come",
+    },
 };
 
 /// A reason in words.
@@ -163,6 +179,11 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::NoInotify { error } => Message::new(
             format!("The system does not report file changes ({error}); files are compared every few seconds instead."),
             "Nothing has to be done; to have edits taken at once, raise `fs.inotify.max_user_watches` on the host.",
+        ),
+        AgentReason::NoTimeZone { name } => Message::new(
+            format!("There is no time zone `{name}` on this system; times in messages are UTC."),
+            "Write `TZ` as a rule, which needs no database: `CST-8` for China, `<+01>-1` for UTC+1. Or install tzdata; in \
+             a container, mount the host's: `/usr/share/zoneinfo:/usr/share/zoneinfo:ro`.",
         ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` has changed, which takes effect at the next start only."),
@@ -232,6 +253,21 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::NoNotifier => Message::new(
             "The config has no notifier, so nobody would hear of anything.",
             "Add a `[[notify]]` table to the config; docs/notifications.md has one for each service.",
+        ),
+        AgentReason::LogFilter { found, nearest } => Message::new(
+            format!("`{found}` in `ONE_API_SIDECAR_LOG` is no filter for the log; it is left out."),
+            match nearest {
+                Some(nearest) => format!("Did you mean `{nearest}`?"),
+                None => {
+                    "Write a level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or `MODULE=LEVEL`, with commas \
+                         between several."
+                        .into()
+                }
+            },
+        ),
+        AgentReason::LogFormat { found } => Message::new(
+            format!("`{found}` in `ONE_API_SIDECAR_LOG_FORMAT` is no form of the log; it is written as text."),
+            "Write `text` or `json`.",
         ),
         AgentReason::ClockOff { host, seconds } => {
             let length = super::words(Language::English).length(Duration::from_secs(seconds.unsigned_abs()));

@@ -24,7 +24,16 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             format!(
                 "A newer version wrote the vault (format {found}; this version knows up to {known}). It is left untouched."
             ),
-            "Run the newer version again; with compose, set the image's tag back to it.",
+            format!(
+                "Run the newer version again; with compose, set the image's tag back to it. To stay with this one, \
+                 stop the sidecar and put the copy that the upgrade kept beside the vault in its place \
+                 (`vault.db.schema-{known}.bak`): refresh tokens that were rotated since are not in it."
+            ),
+        ),
+        VaultReason::Older { found, known } => Message::new(
+            format!("An older version wrote the vault (format {found}; this version writes {known})."),
+            "Start the agent, `one-api-sidecar run`: it brings the vault forward and keeps a copy of the former one \
+             beside it.",
         ),
         VaultReason::Damaged { path, error } => Message::new(
             format!("The vault {path} is damaged: {error}. It is left untouched."),

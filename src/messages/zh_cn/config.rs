@@ -67,6 +67,11 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ConfigReason::BadUrl { detail } => {
             Message::new(format!("这个地址不能使用：{detail}。"), "请写完整的地址，例如 \"https://host/path\"。")
         }
+        ConfigReason::BadDatabase { detail } => Message::new(
+            format!("这不是可用的数据库地址：{detail}。"),
+            "请按网关的 SQL_DSN 书写：\"user:password@tcp(host:3306)/database\" 或 \
+             \"postgres://user:password@host:5432/database\"；最好写 `{ env = \"SQL_DSN\" }`。SQLite 则写文件路径。",
+        ),
         ConfigReason::PlainHttp => Message::new(
             "用明文 http 传输，机密会在途中被看到。",
             "请改用 https://；只有本机（localhost、127.0.0.1、[::1]）可以用 http://。",
@@ -87,7 +92,11 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
             "有多个网关时，保管库没有默认位置。",
             "请在 `[vault]` 中设置 `path`，例如 \"/data/one-api-sidecar/vault.db\"。",
         ),
-        ConfigReason::BadDsn { detail } => Message::new(
+        ConfigReason::VaultPathBesideServer => Message::new(
+            "网关的数据库在服务器上，保管库没有默认位置。",
+            "请在 `[vault]` 中把 `path` 设为一个持久的文件，例如 \"/data/one-api-sidecar/vault.db\"。",
+        ),
+        ConfigReason::BadVaultUrl { detail } => Message::new(
             format!("这不是可用的数据库服务器地址：{detail}。"),
             "请写成 \"postgres://用户:密码@主机:5432/数据库\"、\"mysql://用户:密码@主机:3306/数据库\" \
              或 \"用户:密码@tcp(主机:3306)/数据库\"。",
@@ -133,9 +142,10 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ConfigReason::Conflicts { field, other } => {
             Message::new(format!("`{field}` 不能与 `{other}` 同时使用。"), "请删除其中一个。")
         }
-        ConfigReason::NotYet { what } => {
-            Message::new(format!("本版本还不支持 {what}。"), "请去掉它，或改用本版本支持的写法；计划见 CHANGELOG.md。")
-        }
+        ConfigReason::NotInThisBuild { what, feature } => Message::new(
+            format!("这个程序构建时没有包含：{what}。"),
+            format!("请使用普通的构建，或带上该特性自行构建：`cargo build --release --features {feature}`。"),
+        ),
         ConfigReason::UnknownService { name, nearest, known } => Message::new(
             format!("没有 `{name}` 这种通知类型。"),
             match nearest {

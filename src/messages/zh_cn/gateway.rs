@@ -2,7 +2,7 @@
 
 use super::list;
 use crate::messages::Message;
-use crate::reason::{ChannelReason, GatewayReason};
+use crate::reason::{ApiFailure, ChannelReason, GatewayReason};
 
 pub(super) fn explain(reason: &GatewayReason) -> Message {
     match reason {
@@ -16,7 +16,7 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
         }
         GatewayReason::Unknown { missing } => Message::new(
             format!("这个数据库不属于已知的网关，缺少：{}。", list(missing)),
-            "请确认 `[gateway]` 中的 `database` 是 One-API 或 New API 的数据库文件。",
+            "请确认 `[gateway]` 中的 `database` 是 One-API 或 New API 的数据库。",
         ),
         GatewayReason::OneHub => Message::new(
             "这是 one-hub 的数据库，它不会再次读取写入的内容。",
@@ -80,9 +80,107 @@ pub(super) fn explain(reason: &GatewayReason) -> Message {
             format!("密钥未能写入网关数据库：{error}。"),
             "会自动重试。若一直如此，请看看网关自己是否还能写入。",
         ),
+        GatewayReason::Api { failure } => api(failure),
+        GatewayReason::ApiOfOneApi => Message::new(
+            "无论管理接口收到什么，One-API 在下次重新加载之前都继续使用内存中的密钥；在此期间被旧密钥禁用的渠道会被反复重新启用。",
+            "让 sidecar 直接写数据库（`[gateway]` 中的 `database`），或关闭网关的内存缓存（`MEMORY_CACHE_ENABLED=false`，且不用 Redis），\
+             或更早刷新（`refresh_before`）。",
+        ),
         GatewayReason::Unused { path } => Message::new(
             format!("一天以来除了 sidecar 没有人写过 {path}：网关用的似乎是另一个数据库。"),
             "请把 `[gateway]` 中的 `database` 与网关自己的设置对照：它的卷，以及 SQL_DSN 或 SQLITE_PATH。",
+        ),
+        GatewayReason::NoAddress { secret } => {
+            let message = super::secret::explain(secret);
+            Message::new(format!("无法读取网关数据库的地址。{}", message.what), message.remedy)
+        }
+        GatewayReason::AddressMeansSqlite { from } => Message::new(
+            format!("{from} 为空或以 `local` 开头：此时网关使用 SQLite，而不是数据库服务器。"),
+            "若网关用的是 SQLite，请写它的文件：`database = \"/data/one-api.db\"`。若用的是服务器，请让 sidecar 与网关\
+             使用同一个 SQL_DSN（在 compose 中写在两者的 `environment:` 下）。",
+        ),
+        GatewayReason::BadAddress { from, detail } => Message::new(
+            format!("{from} 中的内容不是可用的数据库地址：{detail}。"),
+            "请按网关的 SQL_DSN 书写：`user:password@tcp(host:3306)/database` 或 \
+             `postgres://user:password@host:5432/database`。",
+        ),
+        GatewayReason::Unreachable { at, error } => Message::new(
+            format!("网关数据库 {at} 没有响应：{error}。"),
+            "会自动重试，密钥会等着。若一直如此：服务器是否在运行？sidecar 能否解析它的主机名（compose 中要在同一网络）？",
+        ),
+        GatewayReason::ConnectionLost { at } => {
+            Message::new(format!("与网关数据库 {at} 的连接中断了。"), "无需处理：会重新连接，并查看上一次写入的结果。")
+        }
+        GatewayReason::AccessDenied { at, user } => Message::new(
+            format!("网关数据库 {at} 拒绝用户 `{user}` 登录。"),
+            "请检查 `database` 中的用户名和密码，以及服务器是否允许该用户从 sidecar 的地址登录（MySQL：`'user'@'%'`；\
+             PostgreSQL：`pg_hba.conf`）。只接受 TLS 的 MariaDB 也会这样回答：`?tls=skip-verify`。环境变量只在启动时读取：\
+             请执行 `docker compose up -d`。",
+        ),
+        GatewayReason::UnknownDatabase { at } => Message::new(
+            format!("{at} 的服务器上没有这个数据库，或该用户无权使用。"),
+            "请改正 `database` 中的数据库名：网关自己的 SQL_DSN 里有。",
+        ),
+        GatewayReason::TlsRequired { at } => Message::new(
+            format!("{at} 的服务器只接受 TLS 连接。"),
+            "请在地址后加上 `?tls=skip-verify` 或 `?tls=true`（MySQL），或 `?sslmode=require`、`verify-full`（PostgreSQL）。",
+        ),
+        GatewayReason::TlsFailed { at, error } => Message::new(
+            format!("无法与 {at} 建立 TLS 连接：{error}。"),
+            "证书要写有这个主机名，签发机构要为 sidecar 所信任（SSL_CERT_FILE，PostgreSQL 也可用 `sslrootcert=`）；\
+             不接受 X.509 第 1 版的证书。在自己的网络中可用 `tls=skip-verify`、`sslmode=require`，或不用 TLS。",
+        ),
+        GatewayReason::TooManyConnections { at } => Message::new(
+            format!("{at} 的服务器不再接受新的连接。"),
+            "会自动重试。sidecar 只需要一个连接：请调大 `max_connections`，或调小网关的 SQL_MAX_OPEN_CONNS。",
+        ),
+        GatewayReason::ServerReadOnly { at, code } => Message::new(
+            format!("{at} 的服务器目前不接受写入（错误 {code}）：它是只读副本，或正在主备切换。"),
+            "会用新的连接自动重试。若一直如此，请在 `database` 中写主库。",
+        ),
+        GatewayReason::NoPrivilege { at, user } => Message::new(
+            format!("用户 `{user}` 无权读写 {at} 中的表。"),
+            format!(
+                "请授予权限：`GRANT SELECT, UPDATE ON channels TO {user}`，`abilities` 同样；或使用网关自己的用户。"
+            ),
+        ),
+        GatewayReason::RowsLocked { at, waited_ms } => Message::new(
+            format!("{at} 中的渠道记录被其他程序锁定超过 {waited_ms} 毫秒。"),
+            "会自动重试。若反复出现，请查找长事务（`SHOW PROCESSLIST`、`pg_stat_activity`），或调大 `busy_timeout`。",
+        ),
+        GatewayReason::ServerFull { at } => {
+            Message::new(format!("{at} 的服务器磁盘已满。"), "请在那里腾出空间。之后会自动写入密钥。")
+        }
+    }
+}
+
+fn api(failure: &ApiFailure) -> Message {
+    match failure {
+        ApiFailure::Unreachable { error } => Message::new(
+            format!("无法访问网关的管理接口：{error}。"),
+            "检查 `[gateway]` 中 `api` 的 `url`，以及网关是否在运行；在 compose 中用服务名。会自动重试。",
+        ),
+        ApiFailure::Token(reason) => super::secret::explain(reason),
+        ApiFailure::Denied => Message::new(
+            "网关不认识管理接口的访问令牌。",
+            "以管理员身份登录网关网页，在个人设置中生成系统访问令牌，放到 `[gateway]` 中 `api` 的 `token` 所指之处。",
+        ),
+        ApiFailure::NotAnAdministrator => Message::new(
+            "管理接口的访问令牌所属的用户不是管理员。",
+            "用管理员身份生成令牌，或在网关网页中把该用户设为管理员。",
+        ),
+        ApiFailure::WrongUser => Message::new(
+            "网关要求说明访问令牌属于谁，而所填的用户不符。",
+            "在 `[gateway]` 中 `api` 里写上管理员的编号 `user`；第一个管理员是 1，网关网页的“用户”中可以看到。",
+        ),
+        ApiFailure::RateLimited => Message::new(
+            "网关的管理接口暂时不再接受请求：One-API 的上限是 3 分钟 480 次。",
+            "会自动重试。若反复出现，请在网关上调高 `GLOBAL_API_RATE_LIMIT`。",
+        ),
+        ApiFailure::Refused => Message::new("网关的管理接口拒绝了密钥。", "会自动重试。原因见网关自己的日志。"),
+        ApiFailure::NotTheApi { status } => Message::new(
+            format!("管理接口地址上应答的不是网关的接口（HTTP {status}）。"),
+            "检查 `[gateway]` 中 `api` 的 `url`：填网关网页的地址，不带 `/api`。",
         ),
     }
 }

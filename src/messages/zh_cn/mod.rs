@@ -12,7 +12,7 @@ mod vault;
 
 use std::time::Duration;
 
-use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, VaultWords, Words};
+use super::{About, ChannelStates, Columns, CredentialStates, LoginWords, Message, ServiceWords, VaultWords, Words};
 use crate::reason::{AgentReason, Language, NotifierReason, Reason};
 
 /// The words of tables and lists.
@@ -96,6 +96,22 @@ pub(super) const WORDS: Words = Words {
         by_pointers: "按指针读取",
     },
     page: page::WORDS,
+    service: ServiceWords {
+        credentials: "{} 个凭据",
+        colon: "：",
+        comma: "、",
+        semicolon: "；",
+        named: "{count}（{names}）",
+        more: " 等，另有 {} 个",
+        config_rejected: "修改后的配置文件未被采用",
+        vault_trouble: "保管库无法写入",
+        gateway_trouble: "网关 {} 无法使用",
+        notifier_trouble: "通知方式 {} 未能送达消息",
+        standing_by: "待命：保管库由 {} 使用",
+        standing_by_because: "待命：{}",
+        displaced: "即将转为待命：等待尚未返回的应答",
+        stopping: "正在停止：等待尚未返回的应答",
+    },
 };
 
 /// A reason in words.
@@ -162,6 +178,11 @@ fn agent(reason: &AgentReason) -> Message {
             format!("系统无法通知文件变动（{error}），改为每隔几秒比较文件内容。"),
             "可以不处理；若希望修改立即生效，请在宿主机上调大 `fs.inotify.max_user_watches`。",
         ),
+        AgentReason::NoTimeZone { name } => Message::new(
+            format!("系统中没有时区 `{name}`，消息中的时间为 UTC。"),
+            "请把 `TZ` 写成不依赖时区数据库的规则：中国为 `CST-8`，UTC+1 为 `<+01>-1`。也可以安装 tzdata；\
+             在容器中挂载宿主机的：`/usr/share/zoneinfo:/usr/share/zoneinfo:ro`。",
+        ),
         AgentReason::RestartNeeded { section } => Message::new(
             format!("`{section}` 已修改，下次启动时才会生效。"),
             "请在方便时重启 sidecar；使用 compose 时：`docker compose restart`。",
@@ -225,6 +246,18 @@ fn agent(reason: &AgentReason) -> Message {
         AgentReason::NoNotifier => Message::new(
             "配置中没有任何通知方式，出了事不会有人知道。",
             "请在配置中添加一个 `[[notify]]`；docs/notifications.zh-CN.md 中有每种服务的写法。",
+        ),
+        AgentReason::LogFilter { found, nearest } => Message::new(
+            format!("`ONE_API_SIDECAR_LOG` 中的 `{found}` 不是日志过滤条件，已忽略。"),
+            match nearest {
+                Some(nearest) => format!("是不是想写 `{nearest}`？"),
+                None => "请写一个级别（`error`、`warn`、`info`、`debug`、`trace`、`off`），或 `MODULE=LEVEL`，多个以逗号分隔。"
+                    .into(),
+            },
+        ),
+        AgentReason::LogFormat { found } => Message::new(
+            format!("`ONE_API_SIDECAR_LOG_FORMAT` 中的 `{found}` 不是日志格式，日志将以文本输出。"),
+            "请写 `text` 或 `json`。",
         ),
         AgentReason::ClockOff { host, seconds } => {
             let length = super::words(Language::Chinese).length(Duration::from_secs(seconds.unsigned_abs()));

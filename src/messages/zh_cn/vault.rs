@@ -22,7 +22,14 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
         ),
         VaultReason::Newer { found, known } => Message::new(
             format!("保管库由更新的版本写成（格式 {found}，本版本最高支持 {known}），未作任何改动。"),
-            "请重新使用更新的版本；使用 compose 时把镜像标签改回去。",
+            format!(
+                "请重新使用更新的版本；使用 compose 时把镜像标签改回去。若要停留在本版本，请停止 sidecar，\
+                 用升级时留在保管库旁边的副本（`vault.db.schema-{known}.bak`）替换它；此后轮换过的刷新令牌不在其中。"
+            ),
+        ),
+        VaultReason::Older { found, known } => Message::new(
+            format!("保管库由较旧的版本写成（格式 {found}，本版本写格式 {known}）。"),
+            "请启动代理 `one-api-sidecar run`：它会升级保管库，并在旁边保留原来的副本。",
         ),
         VaultReason::Damaged { path, error } => Message::new(
             format!("保管库 {path} 已损坏：{error}。未作任何改动。"),

@@ -17,7 +17,7 @@ pub const GATHER: Duration = Duration::from_secs(2);
 /// The waits, from step to step.
 const STEPS: [Duration; 4] = [GATHER, Duration::from_secs(60), Duration::from_secs(600), Duration::from_secs(3600)];
 /// As many troubles that end by themselves are one large one.
-const CROWD: usize = 3;
+pub(super) const CROWD: usize = 3;
 
 /// When there was something to tell of each topic, and how often in a row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

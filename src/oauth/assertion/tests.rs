@@ -33,7 +33,7 @@ fn plan(algorithm: Algorithm) -> Assertion {
 }
 
 fn signed(plan: &Assertion, scope: Option<&str>, key: &str) -> Result<Signed, AssertionError> {
-    let mut endpoint = credential().endpoint;
+    let mut endpoint = Endpoint::clone(&credential().endpoint);
     endpoint.scope = scope.map(str::to_owned);
     sign(plan, &endpoint, &Secret::new(key), at(0))
 }

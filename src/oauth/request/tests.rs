@@ -1,5 +1,7 @@
 //! The exact bytes of a request, for every encoding and way of proving who the client is.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::credential::sample::{at, plan};
 
@@ -10,9 +12,9 @@ fn secret(name: &str) -> SecretSource {
 /// A client with a secret whose characters every encoding has to escape.
 fn with_secret(auth: ClientAuth) -> CredentialPlan {
     let mut plan = plan();
-    plan.endpoint.auth = auth;
-    plan.endpoint.client_id = Some("app: 1".into());
-    plan.endpoint.client_secret = Some(secret("CLIENT"));
+    Arc::make_mut(&mut plan.endpoint).auth = auth;
+    Arc::make_mut(&mut plan.endpoint).client_id = Some("app: 1".into());
+    Arc::make_mut(&mut plan.endpoint).client_secret = Some(secret("CLIENT"));
     plan
 }
 
@@ -39,7 +41,7 @@ fn header<'r>(request: &'r TokenRequest, name: &str) -> Option<&'r str> {
 #[test]
 fn a_form_is_sorted_and_escaped() {
     let mut plan = plan();
-    plan.endpoint.scope = Some("openid offline_access".into());
+    Arc::make_mut(&mut plan.endpoint).scope = Some("openid offline_access".into());
     let request = made(&plan);
     assert_eq!(request.url.as_str(), "https://auth.example.com/oauth/token");
     assert_eq!(header(&request, "content-type"), Some("application/x-www-form-urlencoded"));
@@ -54,7 +56,7 @@ fn a_form_is_sorted_and_escaped() {
 #[test]
 fn json_is_one_flat_object() {
     let mut plan = with_secret(ClientAuth::ClientSecretPost);
-    plan.endpoint.encoding = Encoding::Json;
+    Arc::make_mut(&mut plan.endpoint).encoding = Encoding::Json;
     let request = made(&plan);
     assert_eq!(header(&request, "content-type"), Some("application/json"));
     assert_eq!(
@@ -66,9 +68,10 @@ fn json_is_one_flat_object() {
 #[test]
 fn in_the_query_there_is_no_body_and_the_addresss_own_query_stays() {
     let mut plan = with_secret(ClientAuth::ClientSecretPost);
-    plan.endpoint.url = "https://auth.example.com/token?version=2".parse().unwrap();
+    Arc::make_mut(&mut plan.endpoint).url = "https://auth.example.com/token?version=2".parse().unwrap();
     for (method, encoding) in [(Method::Post, Encoding::Query), (Method::Get, Encoding::Query)] {
-        (plan.endpoint.method, plan.endpoint.encoding) = (method, encoding);
+        let endpoint = Arc::make_mut(&mut plan.endpoint);
+        (endpoint.method, endpoint.encoding) = (method, encoding);
         let request = made(&plan);
         assert_eq!(
             request.url.as_str(),
@@ -93,8 +96,8 @@ fn basic_encodes_both_parts_first_and_keeps_them_out_of_the_body() {
 #[test]
 fn params_are_sent_as_they_are_and_standard_ones_under_their_other_names() {
     let mut plan = with_secret(ClientAuth::ClientSecretPost);
-    plan.endpoint.encoding = Encoding::Json;
-    plan.endpoint.params = BTreeMap::from([
+    Arc::make_mut(&mut plan.endpoint).encoding = Encoding::Json;
+    Arc::make_mut(&mut plan.endpoint).params = BTreeMap::from([
         ("audience".into(), TextOrSecret::Text("https://api.example.com/".into())),
         ("pin".into(), TextOrSecret::Secret(secret("PIN"))),
     ]);
@@ -104,7 +107,7 @@ fn params_are_sent_as_they_are_and_standard_ones_under_their_other_names() {
         ("grant_type", "grantType"),
         ("refresh_token", "refreshToken"),
     ];
-    plan.endpoint.param_names = names.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
+    Arc::make_mut(&mut plan.endpoint).param_names = names.map(|(from, to)| (from.to_owned(), to.to_owned())).into();
     assert_eq!(
         body(&made(&plan)),
         r#"{"audience":"https://api.example.com/","clientId":"app: 1","clientSecret":"s&c=r%t+\"","grantType":"refresh_token","pin":"p\"1","refreshToken":"r/1+2="}"#
@@ -114,7 +117,7 @@ fn params_are_sent_as_they_are_and_standard_ones_under_their_other_names() {
 #[test]
 fn headers_of_the_config_win_over_ours_and_are_never_shown() {
     let mut plan = plan();
-    plan.endpoint.headers = vec![
+    Arc::make_mut(&mut plan.endpoint).headers = vec![
         (ACCEPT, TextOrSecret::Text("application/vnd.example+json".into())),
         ("x-org".parse().unwrap(), TextOrSecret::Secret(secret("ORG"))),
     ];
@@ -128,7 +131,7 @@ fn headers_of_the_config_win_over_ours_and_are_never_shown() {
 fn client_credentials_send_no_refresh_token_and_a_client_may_have_no_name() {
     let mut plan = plan();
     plan.grant = Grant::ClientCredentials;
-    plan.endpoint.client_id = None;
+    Arc::make_mut(&mut plan.endpoint).client_id = None;
     assert_eq!(body(&made(&plan)), "grant_type=client_credentials");
 }
 
@@ -138,7 +141,7 @@ fn what_cannot_be_sent_is_told_without_its_value() {
     let missing = request(&plan, None, &Values::new(), at(0)).err();
     assert_eq!(missing, Some(RequestError::Missing("env:CLIENT".into())));
     let mut plan = super::tests::plan();
-    plan.endpoint.headers = vec![("x-org".parse().unwrap(), TextOrSecret::Secret(secret("ORG")))];
+    Arc::make_mut(&mut plan.endpoint).headers = vec![("x-org".parse().unwrap(), TextOrSecret::Secret(secret("ORG")))];
     let values = Values::from([(secret("ORG"), Secret::new("sentinel\n"))]);
     let refused = request(&plan, None, &values, at(0)).err();
     assert_eq!(refused, Some(RequestError::Header("x-org".into())));
@@ -147,8 +150,8 @@ fn what_cannot_be_sent_is_told_without_its_value() {
 #[test]
 fn every_secret_that_a_request_needs_is_named() {
     let mut plan = with_secret(ClientAuth::ClientSecretPost);
-    plan.endpoint.params.insert("pin".into(), TextOrSecret::Secret(secret("PIN")));
-    plan.endpoint.headers = vec![("x-org".parse().unwrap(), TextOrSecret::Secret(secret("ORG")))];
-    plan.endpoint.transport.client_cert = Some(("cert.pem".into(), secret("KEY")));
+    Arc::make_mut(&mut plan.endpoint).params.insert("pin".into(), TextOrSecret::Secret(secret("PIN")));
+    Arc::make_mut(&mut plan.endpoint).headers = vec![("x-org".parse().unwrap(), TextOrSecret::Secret(secret("ORG")))];
+    Arc::make_mut(&mut plan.endpoint).transport.client_cert = Some(("cert.pem".into(), secret("KEY")));
     assert_eq!(sources(&plan), [&secret("CLIENT"), &secret("PIN"), &secret("ORG"), &secret("KEY")]);
 }

@@ -1,5 +1,7 @@
 //! Recorded shapes of real services' answers, and hostile ones.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -74,7 +76,7 @@ fn a_lifetime_is_read_in_every_way_it_is_written() {
 #[test]
 fn an_absolute_expiry_is_read_by_the_servers_clock() {
     let mut plan = plan();
-    plan.endpoint.response.expires_at = "/expires_at".into();
+    Arc::make_mut(&mut plan.endpoint).response.expires_at = "/expires_at".into();
     let seconds = at(0).as_seconds();
     for written in [
         format!("{}", seconds + 500),
@@ -212,8 +214,8 @@ fn a_form_is_read_like_json() {
 #[test]
 fn other_names_and_further_fields_are_found_by_pointer() {
     let mut plan = plan();
-    plan.endpoint.response.access_token = "/data/accessToken".into();
-    plan.endpoint.response.refresh_expires_in = "/data/refreshExpiresIn".into();
+    Arc::make_mut(&mut plan.endpoint).response.access_token = "/data/accessToken".into();
+    Arc::make_mut(&mut plan.endpoint).response.refresh_expires_in = "/data/refreshExpiresIn".into();
     plan.channels.push(ChannelPlan {
         gateway: DEFAULT_GATEWAY.into(),
         select: ChannelSelect::Id(1),
@@ -260,8 +262,8 @@ proptest! {
         form: bool,
     ) {
         let mut plan = plan();
-        plan.endpoint.response.expires_at = "/expires_at".into();
-        plan.endpoint.response.refresh_expires_in = "/expires_in".into();
+        Arc::make_mut(&mut plan.endpoint).response.expires_at = "/expires_at".into();
+        Arc::make_mut(&mut plan.endpoint).response.refresh_expires_in = "/expires_in".into();
         let body = format!(
             r#"{{"access_token":{access},"refresh_token":{refresh},"expires_in":{life},"expires_at":{expires_at},"error":{error}}}"#
         );

@@ -7,28 +7,24 @@ use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::dsn::{Dsn, Engine, Host};
+use crate::dsn::{Dsn, Endpoint, Engine, Tls};
 use crate::reason::ConfigReason;
 use crate::secret::Secret;
 
 /// Options of other programs that mean nothing here and harm nothing.
-const IGNORED: [&str; 16] = [
+const IGNORED: [&str; 12] = [
     "charset",
     "collation",
     "parseTime",
     "loc",
-    "timeout",
     "readTimeout",
     "writeTimeout",
     "interpolateParams",
     "multiStatements",
     "allowNativePasswords",
     "checkConnLiveness",
-    "connect_timeout",
     "application_name",
     "TimeZone",
-    "host",
-    "socket",
 ];
 
 /// A server, a database, and in PostgreSQL a schema.
@@ -37,17 +33,6 @@ pub struct Address {
     dsn: Dsn,
     /// `None`: the schema that the server chooses.
     pub(super) schema: Option<String>,
-    tls: Tls,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tls {
-    Off,
-    Preferred,
-    /// Encrypted, and nobody looks at the certificate.
-    Unverified,
-    VerifyAuthority,
-    VerifyHost,
 }
 
 /// What the driver takes.
@@ -72,27 +57,21 @@ impl Address {
     /// # Errors
     /// When it is none, or names an option that is not known: nothing of it is repeated but the option's name.
     pub fn parse(text: &Secret) -> Result<Self, ConfigReason> {
-        let bad = |detail: String| ConfigReason::BadDsn { detail };
-        let dsn = crate::dsn::parse(text.expose()).map_err(|error| bad(error.to_string()))?;
-        let (mut schema, mut tls) = (None, Tls::Preferred);
-        for (name, value) in &dsn.options {
-            let misread = || bad(format!("its option `{name}` has a value that is not known"));
+        let bad = |detail: String| ConfigReason::BadVaultUrl { detail };
+        let dsn = Dsn::parse_own(text.expose()).map_err(|detail| bad(detail.into()))?;
+        let mut schema = dsn.search_path.clone();
+        for (name, value) in &dsn.rest {
             match (dsn.engine, name.as_str()) {
-                (Engine::Postgres, "schema" | "search_path" | "currentSchema") => {
-                    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-                    if value.is_empty() || !value.chars().all(is_plain) {
-                        return Err(misread());
-                    }
-                    schema = Some(value.clone());
-                }
-                (_, "sslmode" | "ssl-mode" | "tls") => tls = Tls::parse(value).ok_or_else(misread)?,
-                // Certificates are files: read when the connection is made.
-                (_, "sslrootcert" | "sslcert" | "sslkey" | "ssl-ca" | "ssl-cert" | "ssl-key") => {}
+                (Engine::Postgres, "schema" | "currentSchema") => schema = Some(value.clone()),
                 (_, name) if IGNORED.contains(&name) => {}
                 _ => return Err(bad(format!("its option `{name}` is not known here"))),
             }
         }
-        Ok(Self { dsn, schema, tls })
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if schema.as_ref().is_some_and(|schema| schema.is_empty() || !schema.chars().all(is_plain)) {
+            return Err(bad("its schema is not one name of letters, digits and `_`".into()));
+        }
+        Ok(Self { dsn, schema })
     }
 
     /// The kind of server.
@@ -116,85 +95,67 @@ impl Address {
     }
 
     pub(super) fn options(&self) -> Options {
-        let option = |names: [&str; 2]| names.iter().find_map(|name| self.dsn.options.get(*name));
-        let (authority, certificate, key) =
-            (option(["sslrootcert", "ssl-ca"]), option(["sslcert", "ssl-cert"]), option(["sslkey", "ssl-key"]));
-        match self.dsn.engine {
+        let dsn = &self.dsn;
+        match dsn.engine {
             Engine::Postgres => {
                 // Nothing is taken from the environment or a password file.
                 let mut options = PgConnectOptions::new_without_pgpass()
                     .application_name("one-api-sidecar")
-                    .database(&self.dsn.database)
-                    .ssl_mode(match self.tls {
+                    .username(&dsn.user)
+                    .database(&dsn.database)
+                    .ssl_mode(match dsn.tls {
                         Tls::Off => PgSslMode::Disable,
-                        Tls::Preferred => PgSslMode::Prefer,
-                        Tls::Unverified => PgSslMode::Require,
-                        Tls::VerifyAuthority => PgSslMode::VerifyCa,
-                        Tls::VerifyHost => PgSslMode::VerifyFull,
+                        // What a gateway's driver does without, where it may, a vault does not.
+                        Tls::IfNeeded | Tls::Preferred => PgSslMode::Prefer,
+                        Tls::Required => PgSslMode::Require,
+                        Tls::VerifyCa => PgSslMode::VerifyCa,
+                        Tls::Verified => PgSslMode::VerifyFull,
                     });
-                options = match &self.dsn.host {
-                    Host::Tcp(host, port) => options.host(host).port(*port),
-                    Host::Unix(path, port) => options.socket(path).port(*port),
+                options = match &dsn.endpoint {
+                    Endpoint::Tcp(host, port) => options.host(host).port(*port),
+                    Endpoint::Unix(directory, port) => options.socket(directory).port(*port),
                 };
-                if let Some(user) = &self.dsn.user {
-                    options = options.username(user);
+                if !dsn.password.is_empty() {
+                    options = options.password(dsn.password.expose());
                 }
-                if let Some(password) = &self.dsn.password {
-                    options = options.password(password.expose());
-                }
-                if let Some(file) = authority {
+                if let Some(file) = &dsn.ca_file {
                     options = options.ssl_root_cert(file);
                 }
-                if let (Some(certificate), Some(key)) = (certificate, key) {
+                if let Some((certificate, key)) = &dsn.client_cert {
                     options = options.ssl_client_cert(certificate).ssl_client_key(key);
                 }
                 Options::Postgres(Box::new(options.disable_statement_logging()))
             }
             Engine::MySql => {
                 let mut options = MySqlConnectOptions::new()
-                    .database(&self.dsn.database)
+                    .username(&dsn.user)
+                    .database(&dsn.database)
                     .charset("utf8mb4")
                     // Sets the session's zone and mode, which this vault does not depend on.
                     .timezone(None)
-                    .ssl_mode(match self.tls {
+                    .ssl_mode(match dsn.tls {
                         Tls::Off => MySqlSslMode::Disabled,
-                        Tls::Preferred => MySqlSslMode::Preferred,
-                        Tls::Unverified => MySqlSslMode::Required,
-                        Tls::VerifyAuthority => MySqlSslMode::VerifyCa,
-                        Tls::VerifyHost => MySqlSslMode::VerifyIdentity,
+                        Tls::IfNeeded | Tls::Preferred => MySqlSslMode::Preferred,
+                        Tls::Required => MySqlSslMode::Required,
+                        Tls::VerifyCa => MySqlSslMode::VerifyCa,
+                        Tls::Verified => MySqlSslMode::VerifyIdentity,
                     });
-                options = match &self.dsn.host {
-                    Host::Tcp(host, port) => options.host(host).port(*port),
-                    Host::Unix(path, _) => options.socket(path),
+                options = match &dsn.endpoint {
+                    Endpoint::Tcp(host, port) => options.host(host).port(*port),
+                    Endpoint::Unix(path, _) => options.socket(path),
                 };
-                if let Some(user) = &self.dsn.user {
-                    options = options.username(user);
+                if !dsn.password.is_empty() {
+                    options = options.password(dsn.password.expose());
                 }
-                if let Some(password) = &self.dsn.password {
-                    options = options.password(password.expose());
-                }
-                if let Some(file) = authority {
+                if let Some(file) = &dsn.ca_file {
                     options = options.ssl_ca(file);
                 }
-                if let (Some(certificate), Some(key)) = (certificate, key) {
+                if let Some((certificate, key)) = &dsn.client_cert {
                     options = options.ssl_client_cert(certificate).ssl_client_key(key);
                 }
                 Options::MySql(Box::new(options.disable_statement_logging()))
             }
         }
-    }
-}
-
-impl Tls {
-    fn parse(value: &str) -> Option<Self> {
-        Some(match value.to_ascii_lowercase().replace('-', "_").as_str() {
-            "disable" | "disabled" | "false" => Self::Off,
-            "allow" | "prefer" | "preferred" => Self::Preferred,
-            "require" | "required" | "skip_verify" => Self::Unverified,
-            "verify_ca" => Self::VerifyAuthority,
-            "verify_full" | "verify_identity" | "true" => Self::VerifyHost,
-            _ => return None,
-        })
     }
 }
 
@@ -220,37 +181,51 @@ mod tests {
     #[test]
     fn what_is_named_after_an_address_does_not_depend_on_its_login() {
         let here = |text| address(text).unwrap().local();
-        assert_eq!(here("postgres://u:p@db/v"), here("postgres://db:5432/v?sslmode=require"));
-        assert_ne!(here("postgres://db/v"), here("postgres://db/w"));
-        assert_ne!(here("postgres://db/v"), here("postgres://db/v?schema=other"));
-        assert_eq!(here("u:p@tcp(db)/v"), here("mysql://db/v"));
+        assert_eq!(here("postgres://u:p@db/v"), here("postgres://other@db:5432/v?sslmode=require"));
+        assert_ne!(here("postgres://u@db/v"), here("postgres://u@db/w"));
+        assert_ne!(here("postgres://u@db/v"), here("postgres://u@db/v?schema=other"));
+        assert_eq!(here("u:p@tcp(db)/v"), here("mysql://other@db/v"));
     }
 
     #[test]
-    fn tls_and_schema_come_from_the_options() {
-        let cases = [
-            ("postgres://db/v", Tls::Preferred),
-            ("postgres://db/v?sslmode=verify-full", Tls::VerifyHost),
-            ("mysql://db/v?ssl-mode=VERIFY_CA", Tls::VerifyAuthority),
-            ("u:p@tcp(db)/v?tls=skip-verify&charset=utf8mb4&parseTime=True&loc=Local", Tls::Unverified),
-            ("u:p@tcp(db)/v?tls=true", Tls::VerifyHost),
-            ("u:p@tcp(db)/v?tls=false", Tls::Off),
-        ];
-        for (text, tls) in cases {
-            assert_eq!(address(text).unwrap().tls, tls, "{text}");
+    fn a_server_that_offers_tls_is_taken_at_its_word_and_one_that_must_is_looked_at() {
+        let mysql = |text: &str| match address(text).unwrap().options() {
+            Options::MySql(options) => format!("{:?}", options.get_ssl_mode()),
+            Options::Postgres(_) => panic!("{text}"),
+        };
+        let postgres = |text: &str| match address(text).unwrap().options() {
+            Options::Postgres(options) => format!("{:?}", options.get_ssl_mode()),
+            Options::MySql(_) => panic!("{text}"),
+        };
+        assert_eq!(mysql("u:p@tcp(db)/v?charset=utf8mb4&parseTime=True&loc=Local"), "Preferred");
+        assert_eq!(mysql("u:p@tcp(db)/v?tls=true"), "VerifyIdentity");
+        assert_eq!(mysql("u:p@tcp(db)/v?tls=false"), "Disabled");
+        assert_eq!(mysql("mysql://u@db/v?ssl-mode=VERIFY_CA"), "VerifyCa");
+        assert_eq!(postgres("postgres://u@db/v"), "Prefer");
+        assert_eq!(postgres("postgres://u@db/v?sslmode=verify-full"), "VerifyFull");
+    }
+
+    #[test]
+    fn the_schema_comes_from_the_options() {
+        for option in ["schema=sidecar", "currentSchema=sidecar", "search_path=sidecar"] {
+            let address = address(&format!("postgres://u:sentinel@db/v?{option}")).unwrap();
+            assert_eq!(address.schema.as_deref(), Some("sidecar"));
+            assert_eq!(address.to_string(), "postgres://db:5432/v/sidecar");
         }
-        let address = address("postgres://u:sentinel@db/v?schema=sidecar").unwrap();
-        assert_eq!(address.schema.as_deref(), Some("sidecar"));
-        assert_eq!(address.to_string(), "postgres://db:5432/v/sidecar");
     }
 
     #[test]
     fn what_is_not_understood_is_refused_without_repeating_it() {
-        for text in
-            ["postgres://u:sentinel@db/v?sslmode=sentinel", "postgres://db/v?schema=a;b", "u:p@tcp(db)/v?x=sentinel"]
-        {
+        for text in [
+            "postgres://u:sentinel@db/v?sslmode=sentinel",
+            "postgres://u@db/v?schema=sentinel;b",
+            "postgres://u@db/v?search_path=sentinel,b",
+            "postgres://u@db/v?schema=",
+            "u:p@tcp(db)/v?x=sentinel",
+            "mysql://u@db/v?sslmode=sentinel",
+        ] {
             let error = format!("{:?}", address(text).unwrap_err());
-            assert!(error.contains("BadDsn") && !error.contains("sentinel"), "{error}");
+            assert!(error.contains("BadVaultUrl") && !error.contains("sentinel"), "{error}");
         }
     }
 }

@@ -15,12 +15,13 @@ use crate::vault::Fingerprinter;
 use crate::vault::failure::Failure;
 use crate::vault::seal::{EncryptionKey, Seal};
 use crate::vault::sealing::{FINGERPRINT_KEY, KEY_CHECK, KEY_CHECK_TEXT, place_of};
-use crate::vault::store::SCHEMA;
 
 /// There while the tables are being made.
 const MAKING: &str = "making";
 /// The schema's number, in ASCII.
 const VERSION: &str = "schema";
+/// The number of the tables that this program makes; they are counted apart from the file's.
+const SCHEMA: i64 = 1;
 
 /// Where the tables stand, as unqualified names are understood.
 pub(super) struct Ground {

@@ -127,9 +127,9 @@ fn a_newer_vault_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault.db");
     drop(open(&path).unwrap());
-    Connection::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA + 1).unwrap();
+    Connection::open(&path).unwrap().pragma_update(None, "user_version", OURS.number() + 1).unwrap();
     let error = open(&path).err().unwrap();
-    assert_eq!(error.0, VaultReason::Newer { found: SCHEMA + 1, known: SCHEMA });
+    assert_eq!(error.0, VaultReason::Newer { found: OURS.number() + 1, known: OURS.number() });
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! Days in minutes: a hundred credentials with tokens of two seconds, and what becomes of memory and descriptors.
+
+use std::time::{Duration, Instant};
+
+use crate::process::descriptors;
+use crate::scene::Scene;
+
+/// How many credentials.
+pub const CREDENTIALS: usize = 100;
+/// How long their tokens live; each is replaced after half of that.
+const LIFETIME: Duration = Duration::from_secs(2);
+
+/// What a soak came to.
+pub struct Soak {
+    pub lasted: Duration,
+    pub refreshes: usize,
+    /// The slope of the process's own memory in KiB a minute over the last two thirds, and its standard error. Pages of
+    /// the binary come in as its code is first used, and say nothing.
+    pub slope: (f64, f64),
+    /// Memory at the end in KiB.
+    pub resident: f64,
+    /// The fewest and the most descriptors in the last two thirds, between refreshes and within.
+    pub descriptors: (usize, usize),
+}
+
+/// Runs for so long.
+pub fn measure(length: Duration) -> Soak {
+    let scene = Scene::new(CREDENTIALS);
+    scene.endpoint.set_lifetime(LIFETIME);
+    let agent = scene.start();
+    agent.said("is ready");
+    let began = Instant::now();
+    let (mut samples, mut open) = (Vec::new(), Vec::new());
+    while began.elapsed() < length {
+        std::thread::sleep(Duration::from_millis(500));
+        if began.elapsed() > length / 3 {
+            samples.push((began.elapsed().as_secs_f64() / 60.0, agent.footprint().own as f64));
+            open.push(descriptors(agent.id()));
+        }
+    }
+    let (lasted, refreshes) = (began.elapsed(), scene.endpoint.requests());
+    agent.stop();
+    assert_eq!(scene.endpoint.refused(), 0, "no spent token is sent");
+    Soak {
+        lasted,
+        refreshes,
+        slope: slope(&samples),
+        resident: samples.last().map_or(0.0, |sample| sample.1),
+        descriptors: (open.iter().copied().min().unwrap_or(0), open.iter().copied().max().unwrap_or(0)),
+    }
+}
+
+/// The slope of a line through points, by least squares, and its standard error.
+fn slope(points: &[(f64, f64)]) -> (f64, f64) {
+    let count = points.len() as f64;
+    let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
+    let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
+    let rest: f64 = points.iter().map(|point| (point.1 - y - slope * (point.0 - x)).powi(2)).sum();
+    (slope, (rest / (count - 2.0) / spread).sqrt())
+}

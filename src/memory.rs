@@ -1,0 +1,15 @@
+//! Memory that is free goes back to the system.
+//!
+//! Reading a config of ten thousand credentials, or refreshing all of them at once, takes memory for a moment. glibc
+//! keeps what was freed in between of what stays, for the rest of the process's life, unless it is told to give whole
+//! pages back. musl does so by itself. Called by `agent`, after it was busy.
+
+/// Gives pages back that hold nothing. Takes about a millisecond for each ten megabytes.
+pub fn give_back() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the one call that glibc has for it")]
+    // SAFETY: malloc_trim takes no pointer, has no precondition, and may be called from any thread.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
