@@ -32,8 +32,9 @@ where
 {
     let words = std::env::var(FILTER).unwrap_or_default();
     let (filter, mut wrong) = filter(&words);
-    // Each word was a filter, so all of them are. One that names only some targets leaves the others as they are.
-    let filter: Targets = filter.join(",").parse().unwrap_or_default();
+    // Each word was a filter, so all of them are; an empty text would be one that lets only errors pass. One that names
+    // only some targets leaves the others as they are.
+    let filter = if filter.is_empty() { Targets::new() } else { filter.join(",").parse().unwrap_or_default() };
     let filter = if filter.default_level().is_none() { filter.with_default(default) } else { filter };
 
     let form = std::env::var(FORMAT).unwrap_or_default();

@@ -194,7 +194,7 @@ impl Gateway {
         let connection = self.connect();
         let mut statement =
             connection.prepare(&format!("SELECT * FROM channels WHERE {which} {deleted} ORDER BY id DESC")).unwrap();
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         let rows = statement.query_map([], |row| {
             let mut channel = Map::new();
             for (at, name) in names.iter().enumerate().filter(|(_, name)| *name != "deleted_at") {
