@@ -23,6 +23,7 @@ use one_api_sidecar::vault::seal::EncryptionKey;
 use support::endpoint::{Action, Endpoint, Options};
 use support::engines::{Engine, PASSWORD, Store, USER};
 use support::process::{Bench, Sidecar, assert_no_secret};
+use support::service::Manager;
 use support::wire::Wire;
 use support::{SOON, database, eventually};
 
@@ -401,5 +402,21 @@ on_every_server! {
         let reset = scene.hosts[first].bench.run_command(&["vault", "reset", "--yes"]);
         assert_eq!(reset.code, Some(3), "{reset:?}");
         assert_no_secret("the commands", &format!("{status:?}{check:?}{reset:?}"));
+    }
+
+    fn an_owner_that_was_replaced_stands_by_and_does_not_stop(engine) {
+        let mut scene = Scene::new(engine, 1);
+        assert!(scene.goes_on(), "{}", scene.outputs());
+        scene.hosts[0].process.take().unwrap().stop();
+        let manager = Manager::of(&mut scene.hosts[0].bench);
+        scene.hosts[0].process = Some(scene.hosts[0].bench.start());
+        manager.wait_for("READY=1");
+        scene.store.run("UPDATE one_api_sidecar_owner SET token = 'another', holder = 'process 1 on elsewhere'");
+        // Whoever says that it stops is ended by its service manager soon.
+        let heard = manager.hear("READY=1");
+        assert!(!heard.iter().any(|message| message.contains("STOPPING")), "{heard:?}");
+        assert!(scene.goes_on(), "{}", scene.outputs());
+        scene.hosts[0].process.take().unwrap().stop();
+        manager.wait_for("STOPPING=1");
     }
 }

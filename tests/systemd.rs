@@ -2,53 +2,17 @@
 
 mod support;
 
-use std::os::unix::net::UnixDatagram;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use support::endpoint::{Action, Options};
-use support::process::assert_no_secret;
 use support::scene::Scene;
+use support::service::Manager;
 use support::{SOON, eventually};
-
-/// The end of the socket at which a service manager reads.
-struct Manager(UnixDatagram);
-
-impl Manager {
-    /// Every later process of this scene has it.
-    fn of(scene: &mut Scene) -> Self {
-        let path = scene.bench.path("notify.sock");
-        scene.bench.env("NOTIFY_SOCKET", path.display().to_string());
-        let socket = UnixDatagram::bind(path).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        Self(socket)
-    }
-
-    /// What comes next; `None` if nothing does for a moment.
-    fn next(&self) -> Option<String> {
-        let mut buffer = [0; 4096];
-        let length = self.0.recv(&mut buffer).ok()?;
-        let message = String::from_utf8(buffer[..length].to_vec()).unwrap();
-        assert_no_secret("the service manager", &message);
-        Some(message)
-    }
-
-    /// Reads up to a message like this one, and returns it.
-    fn wait_for(&self, pattern: &str) -> String {
-        let (deadline, mut heard) = (Instant::now() + SOON, Vec::new());
-        while Instant::now() < deadline {
-            match self.next() {
-                Some(message) if message.contains(pattern) => return message,
-                other => heard.extend(other),
-            }
-        }
-        panic!("{pattern} was not heard, but {heard:?}");
-    }
-}
 
 #[test]
 fn it_is_ready_says_how_things_stand_and_stops() {
     let mut scene = Scene::new(Options::default(), "");
-    let manager = Manager::of(&mut scene);
+    let manager = Manager::of(&mut scene.bench);
     let agent = scene.bench.start();
     assert!(manager.wait_for("READY=1").contains("\nSTATUS=1 credentials: 1 waiting"));
     manager.wait_for("STATUS=1 credentials: 1 active");
@@ -65,7 +29,7 @@ fn it_is_ready_says_how_things_stand_and_stops() {
 #[test]
 fn a_reload_begins_and_ends_whatever_comes_of_it() {
     let mut scene = Scene::new(Options::default(), "");
-    let manager = Manager::of(&mut scene);
+    let manager = Manager::of(&mut scene.bench);
     let mut agent = scene.bench.start();
     manager.wait_for("READY=1");
     let good = std::fs::read_to_string(scene.bench.config()).unwrap();
@@ -101,7 +65,7 @@ fn a_reload_begins_and_ends_whatever_comes_of_it() {
 #[test]
 fn the_watchdog_is_fed_while_the_loop_turns() {
     let mut scene = Scene::new(Options::default(), "");
-    let manager = Manager::of(&mut scene);
+    let manager = Manager::of(&mut scene.bench);
     scene.bench.env("WATCHDOG_USEC", "400000");
     let mut agent = scene.bench.start();
     for _ in 0..5 {
@@ -115,7 +79,7 @@ fn the_watchdog_is_fed_while_the_loop_turns() {
 #[test]
 fn the_watchdog_of_another_process_is_left_alone() {
     let mut scene = Scene::new(Options::default(), "");
-    let manager = Manager::of(&mut scene);
+    let manager = Manager::of(&mut scene.bench);
     scene.bench.env("WATCHDOG_USEC", "10000");
     scene.bench.env("WATCHDOG_PID", "1");
     let agent = scene.bench.start();
@@ -130,7 +94,7 @@ fn a_stand_by_is_ready_reloads_and_takes_over() {
     let mut scene = Scene::new(Options::default(), "");
     let first = scene.bench.start();
     assert!(eventually(SOON, || scene.is_delivered()), "{}", first.output());
-    let manager = Manager::of(&mut scene);
+    let manager = Manager::of(&mut scene.bench);
     scene.bench.env("WATCHDOG_USEC", "2000000");
     let mut second = scene.bench.spawn_run();
     assert!(manager.wait_for("READY=1").contains("\nSTATUS=Standing by: "));
@@ -148,7 +112,7 @@ fn a_stand_by_is_ready_reloads_and_takes_over() {
 #[test]
 fn a_service_manager_that_never_reads_holds_up_no_refresh() {
     let mut scene = Scene::strict(Duration::from_secs(2), "refresh_before = \"1s\"");
-    let _never_read = Manager::of(&mut scene);
+    let _never_read = Manager::of(&mut scene.bench);
     scene.bench.env("WATCHDOG_USEC", "2000");
     let agent = scene.bench.start();
     assert!(eventually(SOON * 2, || scene.endpoint.requests().len() >= 5), "{}", agent.output());

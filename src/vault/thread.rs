@@ -135,6 +135,10 @@ impl VaultHandle {
             }
             let refused = refusing.swap(committed.is_err(), Ordering::Relaxed);
             match committed {
+                // People are told when it lasts.
+                Err(error @ VaultError(VaultReason::ServerAway { .. })) if !refused => {
+                    tracing::warn!(%error, "the vault takes no notes");
+                }
                 Err(error) if !refused => tracing::error!(%error, "the vault takes no notes"),
                 Ok(()) if refused => tracing::info!("the vault takes notes again"),
                 _ => {}

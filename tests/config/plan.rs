@@ -279,7 +279,12 @@ fn a_vault_in_a_server_is_named_without_its_password() {
         let (config, _) = Config::parse(&format!("{text}stray words"));
         assert_eq!(vault_place(&config, Path::new(DIRECTORY)), Some(plan.vault.place), "{url}");
     }
+    let beside_server = text("url = { env = \"VAULT_URL\" }").replace("one-api.db", "u:p@tcp(h)/d");
+    assert!(
+        matches!(plan(&beside_server).vault.place, VaultPlace::Server(_)),
+        "the gateway may be on a server as well"
+    );
     let modes = |url: &str| read_with(&text(url), &[], Some(0o644)).unwrap().1.len();
     assert_eq!(modes("url = \"postgres://u:sentinel@db/vault\""), 1, "others can read the password");
-    assert_eq!(modes("url = \"postgres://db/vault\""), 0, "nothing in it is secret");
+    assert_eq!(modes("url = \"postgres://u@db/vault\""), 0, "nothing in it is secret");
 }

@@ -13,6 +13,7 @@ pub mod peer;
 pub mod process;
 pub mod proxy;
 pub mod scene;
+pub mod service;
 pub mod terminal;
 pub mod tls;
 pub mod wire;

@@ -93,7 +93,8 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ),
         ConfigReason::VaultPathBesideServer => Message::new(
             "The gateway's database is on a server, so the vault has no place beside it.",
-            "Set `path` in `[vault]` to a file on a disk of its own, like \"/data/one-api-sidecar/vault.db\".",
+            "Set `path` in `[vault]` to a file on a disk of its own, like \"/data/one-api-sidecar/vault.db\", or `url` to \
+             keep it in a database server, too (docs/two-hosts.md).",
         ),
         ConfigReason::BadVaultUrl { detail } => Message::new(
             format!("This is not the address of a database server: {detail}."),

@@ -94,7 +94,8 @@ pub(super) fn explain(reason: &ConfigReason) -> Message {
         ),
         ConfigReason::VaultPathBesideServer => Message::new(
             "网关的数据库在服务器上，保管库没有默认位置。",
-            "请在 `[vault]` 中把 `path` 设为一个持久的文件，例如 \"/data/one-api-sidecar/vault.db\"。",
+            "请在 `[vault]` 中把 `path` 设为一个持久的文件，例如 \"/data/one-api-sidecar/vault.db\"；\
+             或用 `url` 也放进数据库服务器（docs/two-hosts.md）。",
         ),
         ConfigReason::BadVaultUrl { detail } => Message::new(
             format!("这不是可用的数据库服务器地址：{detail}。"),
