@@ -120,10 +120,10 @@ impl LocalClock {
     }
 }
 
-/// The time zone that `TZ` names, where the system has none of that name: times are shown in UTC then. A POSIX rule
-/// (`CST-8`) needs no database.
+/// The time zone that `TZ` names, where the system has none of that name: times are shown in UTC then, which is no loss
+/// where that is its name. A POSIX rule (`CST-8`) needs no database.
 pub fn missing_zone() -> Option<String> {
-    let named = std::env::var_os("TZ")?;
+    let named = std::env::var_os("TZ").filter(|name| !["", "UTC", "Etc/UTC", "GMT"].iter().any(|utc| name == utc))?;
     jiff::tz::TimeZone::try_system().is_err().then(|| named.to_string_lossy().into_owned())
 }
 

@@ -6,6 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use super::{SOON, eventually};
+
 /// A canned agent; it ends with the test's process.
 pub struct Canned {
     _lock: File,
@@ -18,7 +20,8 @@ impl Canned {
         std::fs::create_dir_all(vault.parent().unwrap()).unwrap();
         std::fs::write(vault.with_extension("lock"), "process 7 on host\n").unwrap();
         let lock = File::options().read(true).write(true).open(vault.with_extension("lock")).unwrap();
-        lock.try_lock().unwrap();
+        // A process that is being started somewhere else may still hold the descriptor of the one before.
+        assert!(eventually(SOON, || lock.try_lock().is_ok()));
         let socket = vault.with_extension("sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let status = status.to_string();
