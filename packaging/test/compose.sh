@@ -15,7 +15,7 @@ fi
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir "$folder/packaging"
-cp docker-compose.new-api.yml cache.env "$folder/packaging/"
+cp docker-compose.new-api.yml docker-compose.mysql.yml docker-compose.two-hosts.yml cache.env "$folder/packaging/"
 cd "$folder/packaging"
 printf 'OPENAI_REFRESH_TOKEN=a\n' > sidecar.env
 mkdir secrets
@@ -69,3 +69,15 @@ way 2
 expect "secrets by env file" "MEMORY_CACHE_ENABLED OPENAI_REFRESH_TOKEN TZ []" "$(sidecar)"
 way 3
 expect "docker secrets" "OPENAI_REFRESH_TOKEN_FILE PUSHPLUS_TOKEN_FILE TZ ['openai_refresh_token', 'pushplus_token']" "$(sidecar)"
+
+# A gateway on MySQL, and a vault that a second host can take over.
+printf 'HOST=host-a\n' > .env
+for file in mysql two-hosts; do
+  HOST=host-a MYSQL_PASSWORD=c OPENAI_REFRESH_TOKEN=a PUSHPLUS_TOKEN=b \
+    "${compose[@]}" -f "docker-compose.$file.yml" config | python3 -c '
+import sys, yaml
+service = yaml.safe_load(sys.stdin)["services"]["sidecar"]
+assert service["read_only"] and service["cap_drop"] == ["ALL"] and "health" in service["healthcheck"]["test"], service
+'
+  echo "$file: ok"
+done
