@@ -1,18 +1,13 @@
 //! The vault's tables: what is written where, and read again.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
-use crate::credential::record::{AccessGrant, ClientIdentity, Record, RecordId};
-use crate::secret::Secret;
-use crate::time::Timestamp;
+use crate::credential::record::Record;
 use crate::vault::failure::Failure;
-use crate::vault::seal::{Seal, place};
+use crate::vault::seal::Seal;
+use crate::vault::stored::{StoredAdoption, StoredRecord, read_json, write_json};
 use crate::vault::{Change, FingerprintKind};
 
 /// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
@@ -43,9 +38,6 @@ CREATE TABLE adoption (
 CREATE TABLE event (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, body TEXT NOT NULL) STRICT;
 CREATE TABLE notice (name TEXT PRIMARY KEY, state TEXT NOT NULL) STRICT, WITHOUT ROWID;
 ";
-
-/// The columns of `record` that hold secrets.
-pub(super) const RECORD_SECRETS: [&str; 3] = ["refresh_token", "candidate", "access"];
 
 /// Writes one change.
 pub(super) fn apply(connection: &Connection, seal: &Seal, change: &Change) -> Result<(), Failure> {
@@ -88,13 +80,7 @@ pub(super) fn apply(connection: &Connection, seal: &Seal, change: &Change) -> Re
 }
 
 fn write_record(connection: &Connection, seal: &Seal, record: &Record) -> Result<(), Failure> {
-    let keep = |column, bytes: &[u8]| seal.keep(&place("record", record.id.0, column), bytes);
-    let kept =
-        |column, secret: Option<&Secret>| secret.map(|secret| keep(column, secret.expose().as_bytes())).transpose();
-    let access = match &record.access {
-        Some(grant) => Some(keep("access", Zeroizing::new(write_grant(grant)?).as_bytes())?),
-        None => None,
-    };
+    let stored = StoredRecord::of(record, seal)?;
     connection
         .prepare_cached(
             "INSERT INTO record (id, name, grant_type, client_id, refresh_token, candidate, access, state)
@@ -103,39 +89,33 @@ fn write_record(connection: &Connection, seal: &Seal, record: &Record) -> Result
              candidate = ?6, access = ?7, state = ?8",
         )?
         .execute(params![
-            record.id.0,
-            record.name,
-            record.client.grant_type,
-            record.client.client_id,
-            kept("refresh_token", record.refresh_token.as_ref())?,
-            kept("candidate", record.candidate.as_ref())?,
-            access,
-            write_json(&record.state)?,
+            stored.id,
+            stored.name,
+            stored.grant_type,
+            stored.client_id,
+            stored.refresh_token,
+            stored.candidate,
+            stored.access,
+            stored.state,
         ])?;
     Ok(())
 }
 
-/// The place of a channel's displaced key.
-pub(super) fn displaced(gateway: &str, channel: i64) -> String {
-    place("adoption", format_args!("{gateway}:{channel}"), "displaced")
-}
-
 fn write_adoption(connection: &Connection, seal: &Seal, adoption: &Adoption) -> Result<(), Failure> {
-    let place = displaced(&adoption.gateway, adoption.channel);
-    let key = adoption.displaced.as_ref().map(|key| seal.keep(&place, key.expose().as_bytes())).transpose()?;
+    let stored = StoredAdoption::of(adoption, seal)?;
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO adoption (gateway, channel, created_time, name, record, displaced, state)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute(params![
-            adoption.gateway,
-            adoption.channel,
-            adoption.created_time,
-            adoption.name,
-            adoption.record.0,
-            key,
-            write_json(&adoption.state)?,
+            stored.gateway,
+            stored.channel,
+            stored.created_time,
+            stored.name,
+            stored.record,
+            stored.displaced,
+            stored.state,
         ])?;
     Ok(())
 }
@@ -148,21 +128,17 @@ pub(super) fn records(connection: &Connection, seal: &Seal) -> Result<Vec<Record
     let mut rows = statement.query([])?;
     let mut records = Vec::new();
     while let Some(row) = rows.next()? {
-        let id: i64 = row.get(0)?;
-        let taken = |column, stored| take(seal, &place("record", id, column), stored);
-        let access = match taken("access", row.get(6)?)? {
-            Some(stored) => Some(read_grant(stored.expose())?),
-            None => None,
-        };
-        records.push(Record {
-            id: RecordId(id),
+        let stored = StoredRecord {
+            id: row.get(0)?,
             name: row.get(1)?,
-            client: ClientIdentity { grant_type: row.get(2)?, client_id: row.get(3)? },
-            refresh_token: taken("refresh_token", row.get(4)?)?,
-            candidate: taken("candidate", row.get(5)?)?,
-            access,
-            state: read_json(&row.get::<_, String>(7)?)?,
-        });
+            grant_type: row.get(2)?,
+            client_id: row.get(3)?,
+            refresh_token: row.get(4)?,
+            candidate: row.get(5)?,
+            access: row.get(6)?,
+            state: row.get(7)?,
+        };
+        records.push(stored.opened(seal)?);
     }
     Ok(records)
 }
@@ -175,16 +151,16 @@ pub(super) fn adoptions(connection: &Connection, seal: &Seal) -> Result<Vec<Adop
     let mut rows = statement.query([])?;
     let mut adoptions = Vec::new();
     while let Some(row) = rows.next()? {
-        let (gateway, channel): (String, i64) = (row.get(0)?, row.get(1)?);
-        adoptions.push(Adoption {
-            displaced: take(seal, &displaced(&gateway, channel), row.get(5)?)?,
-            gateway,
-            channel,
+        let stored = StoredAdoption {
+            gateway: row.get(0)?,
+            channel: row.get(1)?,
             created_time: row.get(2)?,
             name: row.get(3)?,
-            record: RecordId(row.get(4)?),
-            state: read_json(&row.get::<_, String>(6)?)?,
-        });
+            record: row.get(4)?,
+            displaced: row.get(5)?,
+            state: row.get(6)?,
+        };
+        adoptions.push(stored.opened(seal)?);
     }
     Ok(adoptions)
 }
@@ -199,13 +175,6 @@ pub(super) fn events(connection: &Connection) -> Result<Vec<Event>, Failure> {
         events.extend(read_json::<Event>(&row.get::<_, String>(0)?).ok());
     }
     Ok(events)
-}
-
-pub(super) fn take(seal: &Seal, place: &str, stored: Option<Vec<u8>>) -> Result<Option<Secret>, Failure> {
-    let Some(stored) = stored else { return Ok(None) };
-    let bytes = seal.take(place, &stored)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Failure::Damaged("a secret that is not UTF-8"))?;
-    Ok(Some(Secret::new(text)))
 }
 
 /// One value of the table of single values.
@@ -226,49 +195,4 @@ pub(super) fn number(kind: FingerprintKind) -> i64 {
         FingerprintKind::RefreshToken => 1,
         FingerprintKind::Key => 2,
     }
-}
-
-/// An access grant as it is stored: sealed as one.
-#[derive(Serialize, Deserialize)]
-struct StoredGrant {
-    token: String,
-    id_token: Option<String>,
-    #[serde(default)]
-    fields: BTreeMap<String, String>,
-    issued_at: Timestamp,
-    expires_at: Timestamp,
-    lifetime_assumed: bool,
-}
-
-pub(super) fn write_grant(grant: &AccessGrant) -> Result<String, Failure> {
-    write_json(&StoredGrant {
-        token: grant.token.expose().to_owned(),
-        id_token: grant.id_token.as_ref().map(|token| token.expose().to_owned()),
-        fields: grant.fields.iter().map(|(field, value)| (field.clone(), value.expose().to_owned())).collect(),
-        issued_at: grant.issued_at,
-        expires_at: grant.expires_at,
-        lifetime_assumed: grant.lifetime_assumed,
-    })
-}
-
-pub(super) fn read_grant(stored: &str) -> Result<AccessGrant, Failure> {
-    let stored: StoredGrant = read_json(stored)?;
-    Ok(AccessGrant {
-        token: Secret::new(stored.token),
-        id_token: stored.id_token.map(Secret::new),
-        fields: stored.fields.into_iter().map(|(field, value)| (field, Secret::new(value))).collect(),
-        issued_at: stored.issued_at,
-        expires_at: stored.expires_at,
-        lifetime_assumed: stored.lifetime_assumed,
-    })
-}
-
-pub(super) fn write_json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    serde_json::to_string(value).map_err(|_| Failure::Damaged("cannot be written as JSON"))
-}
-
-/// Reads what was stored as JSON.
-pub(super) fn read_json<T: for<'de> Deserialize<'de>>(text: &str) -> Result<T, Failure> {
-    // The parser's words could repeat a secret.
-    serde_json::from_str(text).map_err(|_| Failure::Damaged("a row that is not the JSON it should be"))
 }

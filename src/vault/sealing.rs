@@ -4,8 +4,9 @@ use rusqlite::{Connection, Transaction, params};
 
 use crate::reason::VaultReason;
 use crate::vault::failure::Failure;
-use crate::vault::rows::{RECORD_SECRETS, displaced, meta, set_meta};
+use crate::vault::rows::{meta, set_meta};
 use crate::vault::seal::{EncryptionKey, Seal, place};
+use crate::vault::stored::{RECORD_SECRETS, displaced};
 
 /// Sealed with the vault's key: a wrong one is known at once.
 pub(super) const KEY_CHECK: &str = "key_check";

@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::finding::Finding;
 use crate::reason::VaultReason;
 use crate::vault::backing::Backing;
-use crate::vault::rows::displaced;
 use crate::vault::seal::{EncryptionKey, Seal, place};
+use crate::vault::stored::{RECORD_SECRETS, displaced};
 use crate::vault::{Checked, Contents, Fingerprinter, VaultError};
 
 pub use address::Address;
@@ -259,7 +259,7 @@ fn read(session: &mut Session, seal: &Seal) -> Result<Contents, Trouble> {
 /// Seals everything otherwise, within a transaction.
 fn reseal(session: &mut Session, address: &Address, from: &Seal, to: &Seal) -> Result<(), Trouble> {
     let turn = |place: &str, stored: &[u8]| to.keep(place, &from.take(place, stored)?);
-    for column in crate::vault::rows::RECORD_SECRETS {
+    for column in RECORD_SECRETS {
         let sql = format!("SELECT id, {column} FROM one_api_sidecar_record WHERE {column} IS NOT NULL");
         for row in session.rows(&sql, &[])? {
             let (id, stored) = (row.int(0)?, row.bytes(1)?.unwrap_or_default());

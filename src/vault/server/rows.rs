@@ -1,17 +1,13 @@
 //! The vault's tables in a database server: what is written where, and read again. The columns are the file's.
 
-use zeroize::Zeroizing;
-
 use super::dialect::Dialect;
 use super::session::{Session, Trouble, Value};
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
-use crate::credential::record::{ClientIdentity, Record, RecordId};
-use crate::secret::Secret;
-use crate::vault::rows::{
-    EVENTS_KEPT, KEYS_KEPT, displaced, number, read_grant, read_json, take, write_grant, write_json,
-};
-use crate::vault::seal::{Seal, place};
+use crate::credential::record::{Record, RecordId};
+use crate::vault::rows::{EVENTS_KEPT, KEYS_KEPT, number};
+use crate::vault::seal::Seal;
+use crate::vault::stored::{StoredAdoption, StoredRecord, read_json, write_json};
 use crate::vault::{Change, Fingerprint, FingerprintKind};
 
 /// Writes one change, within a transaction.
@@ -62,43 +58,32 @@ pub(super) fn apply(session: &mut Session, words: &Dialect, seal: &Seal, change:
 }
 
 fn write_record(session: &mut Session, words: &Dialect, seal: &Seal, record: &Record) -> Result<(), Trouble> {
-    let keep = |column, bytes: &[u8]| seal.keep(&place("record", record.id.0, column), bytes);
-    let kept =
-        |column, secret: Option<&Secret>| secret.map(|secret| keep(column, secret.expose().as_bytes())).transpose();
-    let access = match &record.access {
-        Some(grant) => Some(keep("access", Zeroizing::new(write_grant(grant)?).as_bytes())?),
-        None => None,
-    };
-    let refresh_token = kept("refresh_token", record.refresh_token.as_ref())?;
-    let candidate = kept("candidate", record.candidate.as_ref())?;
-    let state = write_json(&record.state)?;
+    let stored = StoredRecord::of(record, seal)?;
     let rest = ["name", "grant_type", "client_id", "refresh_token", "candidate", "access", "state"];
     let values = [
-        Value::Int(record.id.0),
-        Value::Text(&record.name),
-        Value::Text(&record.client.grant_type),
-        Value::Text(&record.client.client_id),
-        Value::Bytes(refresh_token.as_deref()),
-        Value::Bytes(candidate.as_deref()),
-        Value::Bytes(access.as_deref()),
-        Value::Text(&state),
+        Value::Int(stored.id),
+        Value::Text(&stored.name),
+        Value::Text(&stored.grant_type),
+        Value::Text(&stored.client_id),
+        Value::Bytes(stored.refresh_token.as_deref()),
+        Value::Bytes(stored.candidate.as_deref()),
+        Value::Bytes(stored.access.as_deref()),
+        Value::Text(&stored.state),
     ];
     session.execute(&words.upsert("record", &["id"], &rest), &values).map(drop)
 }
 
 fn write_adoption(session: &mut Session, words: &Dialect, seal: &Seal, adoption: &Adoption) -> Result<(), Trouble> {
-    let place = displaced(&adoption.gateway, adoption.channel);
-    let key = adoption.displaced.as_ref().map(|key| seal.keep(&place, key.expose().as_bytes())).transpose()?;
-    let state = write_json(&adoption.state)?;
+    let stored = StoredAdoption::of(adoption, seal)?;
     let rest = ["created_time", "name", "record", "displaced", "state"];
     let values = [
-        Value::Text(&adoption.gateway),
-        Value::Int(adoption.channel),
-        Value::Int(adoption.created_time),
-        Value::Text(&adoption.name),
-        Value::Int(adoption.record.0),
-        Value::Bytes(key.as_deref()),
-        Value::Text(&state),
+        Value::Text(&stored.gateway),
+        Value::Int(stored.channel),
+        Value::Int(stored.created_time),
+        Value::Text(&stored.name),
+        Value::Int(stored.record),
+        Value::Bytes(stored.displaced.as_deref()),
+        Value::Text(&stored.state),
     ];
     session.execute(&words.upsert("adoption", &["gateway", "channel"], &rest), &values).map(drop)
 }
@@ -109,21 +94,17 @@ pub(super) fn records(session: &mut Session, seal: &Seal) -> Result<Vec<Record>,
                FROM one_api_sidecar_record ORDER BY id";
     let mut records = Vec::new();
     for row in session.rows(sql, &[])? {
-        let id = row.int(0)?;
-        let taken = |column, stored| take(seal, &place("record", id, column), stored);
-        let access = match taken("access", row.bytes(6)?)? {
-            Some(stored) => Some(read_grant(stored.expose())?),
-            None => None,
-        };
-        records.push(Record {
-            id: RecordId(id),
+        let stored = StoredRecord {
+            id: row.int(0)?,
             name: row.text(1)?,
-            client: ClientIdentity { grant_type: row.text(2)?, client_id: row.text(3)? },
-            refresh_token: taken("refresh_token", row.bytes(4)?)?,
-            candidate: taken("candidate", row.bytes(5)?)?,
-            access,
-            state: read_json(&row.text(7)?)?,
-        });
+            grant_type: row.text(2)?,
+            client_id: row.text(3)?,
+            refresh_token: row.bytes(4)?,
+            candidate: row.bytes(5)?,
+            access: row.bytes(6)?,
+            state: row.text(7)?,
+        };
+        records.push(stored.opened(seal)?);
     }
     Ok(records)
 }
@@ -134,16 +115,16 @@ pub(super) fn adoptions(session: &mut Session, seal: &Seal) -> Result<Vec<Adopti
                FROM one_api_sidecar_adoption ORDER BY gateway, channel";
     let mut adoptions = Vec::new();
     for row in session.rows(sql, &[])? {
-        let (gateway, channel) = (row.text(0)?, row.int(1)?);
-        adoptions.push(Adoption {
-            displaced: take(seal, &displaced(&gateway, channel), row.bytes(5)?)?,
-            gateway,
-            channel,
+        let stored = StoredAdoption {
+            gateway: row.text(0)?,
+            channel: row.int(1)?,
             created_time: row.int(2)?,
             name: row.text(3)?,
-            record: RecordId(row.int(4)?),
-            state: read_json(&row.text(6)?)?,
-        });
+            record: row.int(4)?,
+            displaced: row.bytes(5)?,
+            state: row.text(6)?,
+        };
+        adoptions.push(stored.opened(seal)?);
     }
     Ok(adoptions)
 }
