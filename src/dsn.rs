@@ -4,6 +4,9 @@
 //! hand it to; `mysql://…`, which they do not take, where the address is the sidecar's own. Pure; what it holds of a
 //! password is a [`Secret`], and what it shows is engine, host and database.
 
+#[cfg(feature = "servers")]
+pub mod options;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;

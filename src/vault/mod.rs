@@ -1,8 +1,8 @@
 //! The sidecar's own durable memory: records, fingerprints, adoptions, events.
 //!
-//! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`, what is in them `stored`)
-//! or a database server (`server`; [`Site`] is either, [`backing`] what the thread needs of both), sealed if there is a
-//! key ([`seal`], `sealing`). A file is brought forward from older versions (`schema`), and has room for answers beside
+//! One process owns it ([`lock`]), one thread writes it ([`thread`]), one file holds it ([`store`], its tables `rows`,
+//! what is in them `stored`) or a database server (`server`; [`Site`] is either, [`backing`] what the thread needs of
+//! both), sealed if there is a key ([`seal`], `sealing`). A file is brought forward from older versions (`schema`), and has room for answers beside
 //! it (`reserve`) and a count by which an older state of it is known (`commits`). What cannot be read is never replaced:
 //! a vault that begins anew would send spent refresh tokens.
 

@@ -1,16 +1,16 @@
 //! One connection to a MySQL or PostgreSQL server, with as much of `sqlx` as the gateway needs: statements with numbers
 //! and texts in, rows of texts out.
 //!
-//! What is said here of TLS is what the gateways' own drivers do by default. Secrets leave a [`Dsn`] here and nowhere else.
+//! What is said here of TLS is what the gateways' own drivers do by default.
 
 use std::time::Duration;
 
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlSslMode};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
+use sqlx::mysql::{MySqlConnection, MySqlSslMode};
+use sqlx::postgres::{PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use super::diagnose::wants_tls;
-use crate::dsn::{Dsn, Endpoint, Engine, Tls};
+use crate::dsn::{Dsn, Engine, Tls, options};
 
 /// How long connecting may take where the address does not say.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -63,21 +63,8 @@ impl Link {
     }
 
     async fn open_mysql(dsn: &Dsn, busy_timeout: Duration) -> sqlx::Result<Self> {
-        let mut options = MySqlConnectOptions::new()
-            .username(&dsn.user)
-            .database(&dsn.database)
-            .timezone(None)
-            .pipes_as_concat(false)
-            .no_engine_substitution(false)
-            .statement_cache_capacity(0)
-            .disable_statement_logging();
-        if !dsn.password.is_empty() {
-            options = options.password(dsn.password.expose());
-        }
-        options = match &dsn.endpoint {
-            Endpoint::Tcp(host, port) => options.host(host).port(*port),
-            Endpoint::Unix(path, _) => options.socket(path),
-        };
+        let options =
+            options::mysql(dsn).pipes_as_concat(false).no_engine_substitution(false).statement_cache_capacity(0);
         let (first, then) = match dsn.tls {
             Tls::Off => (MySqlSslMode::Disabled, None),
             // Without TLS the server may not take a password that it has not seen before (caching_sha2_password).
@@ -104,27 +91,8 @@ impl Link {
     }
 
     async fn open_postgres(dsn: &Dsn) -> sqlx::Result<Self> {
-        let mut options = PgConnectOptions::new_without_pgpass()
-            .username(&dsn.user)
-            .database(&dsn.database)
-            .application_name("one-api-sidecar")
-            // A pooler refuses what it does not know.
-            .extra_float_digits(None)
-            .statement_cache_capacity(0)
-            .disable_statement_logging();
-        if !dsn.password.is_empty() {
-            options = options.password(dsn.password.expose());
-        }
-        options = match &dsn.endpoint {
-            Endpoint::Tcp(host, port) => options.host(host).port(*port),
-            Endpoint::Unix(directory, port) => options.socket(directory).port(*port),
-        };
-        if let Some(ca_file) = &dsn.ca_file {
-            options = options.ssl_root_cert(ca_file);
-        }
-        if let Some((cert, key)) = &dsn.client_cert {
-            options = options.ssl_client_cert(cert).ssl_client_key(key);
-        }
+        // A pooler refuses what it does not know.
+        let mut options = options::postgres(dsn).extra_float_digits(None).statement_cache_capacity(0);
         if let Some(search_path) = &dsn.search_path {
             options = options.options([("search_path", search_path)]);
         }

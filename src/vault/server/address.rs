@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use ring::digest::{SHA256, digest};
-use sqlx::ConnectOptions;
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
-use crate::dsn::{Dsn, Endpoint, Engine, Tls};
+use crate::dsn::{Dsn, Engine, Tls, options};
 use crate::reason::ConfigReason;
 use crate::secret::Secret;
 
@@ -98,62 +97,25 @@ impl Address {
         let dsn = &self.dsn;
         match dsn.engine {
             Engine::Postgres => {
-                // Nothing is taken from the environment or a password file.
-                let mut options = PgConnectOptions::new_without_pgpass()
-                    .application_name("one-api-sidecar")
-                    .username(&dsn.user)
-                    .database(&dsn.database)
-                    .ssl_mode(match dsn.tls {
-                        Tls::Off => PgSslMode::Disable,
-                        // What a gateway's driver does without, where it may, a vault does not.
-                        Tls::IfNeeded | Tls::Preferred => PgSslMode::Prefer,
-                        Tls::Required => PgSslMode::Require,
-                        Tls::VerifyCa => PgSslMode::VerifyCa,
-                        Tls::Verified => PgSslMode::VerifyFull,
-                    });
-                options = match &dsn.endpoint {
-                    Endpoint::Tcp(host, port) => options.host(host).port(*port),
-                    Endpoint::Unix(directory, port) => options.socket(directory).port(*port),
+                let mode = match dsn.tls {
+                    Tls::Off => PgSslMode::Disable,
+                    // What a gateway's driver does without, where it may, a vault does not.
+                    Tls::IfNeeded | Tls::Preferred => PgSslMode::Prefer,
+                    Tls::Required => PgSslMode::Require,
+                    Tls::VerifyCa => PgSslMode::VerifyCa,
+                    Tls::Verified => PgSslMode::VerifyFull,
                 };
-                if !dsn.password.is_empty() {
-                    options = options.password(dsn.password.expose());
-                }
-                if let Some(file) = &dsn.ca_file {
-                    options = options.ssl_root_cert(file);
-                }
-                if let Some((certificate, key)) = &dsn.client_cert {
-                    options = options.ssl_client_cert(certificate).ssl_client_key(key);
-                }
-                Options::Postgres(Box::new(options.disable_statement_logging()))
+                Options::Postgres(Box::new(options::postgres(dsn).ssl_mode(mode)))
             }
             Engine::MySql => {
-                let mut options = MySqlConnectOptions::new()
-                    .username(&dsn.user)
-                    .database(&dsn.database)
-                    .charset("utf8mb4")
-                    // Sets the session's zone and mode, which this vault does not depend on.
-                    .timezone(None)
-                    .ssl_mode(match dsn.tls {
-                        Tls::Off => MySqlSslMode::Disabled,
-                        Tls::IfNeeded | Tls::Preferred => MySqlSslMode::Preferred,
-                        Tls::Required => MySqlSslMode::Required,
-                        Tls::VerifyCa => MySqlSslMode::VerifyCa,
-                        Tls::Verified => MySqlSslMode::VerifyIdentity,
-                    });
-                options = match &dsn.endpoint {
-                    Endpoint::Tcp(host, port) => options.host(host).port(*port),
-                    Endpoint::Unix(path, _) => options.socket(path),
+                let mode = match dsn.tls {
+                    Tls::Off => MySqlSslMode::Disabled,
+                    Tls::IfNeeded | Tls::Preferred => MySqlSslMode::Preferred,
+                    Tls::Required => MySqlSslMode::Required,
+                    Tls::VerifyCa => MySqlSslMode::VerifyCa,
+                    Tls::Verified => MySqlSslMode::VerifyIdentity,
                 };
-                if !dsn.password.is_empty() {
-                    options = options.password(dsn.password.expose());
-                }
-                if let Some(file) = &dsn.ca_file {
-                    options = options.ssl_ca(file);
-                }
-                if let Some((certificate, key)) = &dsn.client_cert {
-                    options = options.ssl_client_cert(certificate).ssl_client_key(key);
-                }
-                Options::MySql(Box::new(options.disable_statement_logging()))
+                Options::MySql(Box::new(options::mysql(dsn).charset("utf8mb4").ssl_mode(mode)))
             }
         }
     }
