@@ -6,6 +6,8 @@
 //! cargo bench --bench performance -- --write docs/performance.md               # and docs/performance.svg beside it
 //! PERFORMANCE_SHORT=1 cargo bench --bench performance                          # some seconds: it runs at all
 //! PERFORMANCE_SOAK_MINUTES=10 cargo bench --bench performance                  # and a soak of so many minutes
+//! cargo bench --bench performance -- --storm 10000 64 0                        # storms only, for a profiler: how many
+//!                                                   # are due, how many in flight, the endpoint's latency in ms
 //! ```
 //!
 //! The program is measured as people run it: the release binary, as a child process, with its log on. The token
@@ -90,9 +92,12 @@ fn main() -> ExitCode {
             println!("a benchmark: run it by `cargo bench --bench performance`");
             return ExitCode::SUCCESS;
         }
+        ["--storm", size, in_flight, latency] => {
+            return storms_only(size.parse().unwrap(), in_flight.parse().unwrap(), latency.parse().unwrap());
+        }
         [] | ["--write", _] => {}
         _ => {
-            eprintln!("there is --write FILE and nothing else");
+            eprintln!("there is --write FILE, --storm SIZE IN_FLIGHT MILLISECONDS, and nothing else");
             return ExitCode::from(2);
         }
     }
@@ -108,6 +113,17 @@ fn main() -> ExitCode {
         }
     }
     if report.lost() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn storms_only(size: usize, in_flight: usize, latency: u64) -> ExitCode {
+    let mut scene = Scene::new(size);
+    scene.deliver_everything();
+    scene.set_in_flight(in_flight);
+    scene.endpoint.set_latency(Duration::from_millis(latency));
+    for _ in 0..Extent::wanted().rounds {
+        println!("{}", storm(&scene, true).in_words());
+    }
+    ExitCode::SUCCESS
 }
 
 fn measure(extent: &Extent) -> Report {

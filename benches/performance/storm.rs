@@ -33,6 +33,21 @@ pub struct Storm {
     pub lost: usize,
 }
 
+impl Storm {
+    /// In one line.
+    pub fn in_words(&self) -> String {
+        format!(
+            "{:.0}/s; answer → visible {} ms; processor {} µs each; at most {} descriptors, {:.1} MB; lost {}",
+            self.rate,
+            self.visible.in_words(),
+            self.processor_each.as_micros(),
+            self.descriptors,
+            self.footprint.peak as f64 * 1024.0 / 1e6,
+            self.lost
+        )
+    }
+}
+
 /// Starts the agent with everything overdue and waits until everything is delivered. A sample of the channels is
 /// `watched` one by one, which the gateway's database feels as another reader.
 pub fn storm(scene: &Scene, watched: bool) -> Storm {
