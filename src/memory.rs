@@ -2,7 +2,8 @@
 //!
 //! Reading a config of ten thousand credentials, or refreshing all of them at once, takes memory for a moment. glibc
 //! keeps what was freed in between of what stays, for the rest of the process's life, unless it is told to give whole
-//! pages back. musl does so by itself. Called by `agent`, after it was busy.
+//! pages back. musl does so by itself. Called by the vault's thread when
+//! the agent says that it was busy and is not any more.
 
 /// Gives pages back that hold nothing. Takes about a millisecond for each ten megabytes.
 pub fn give_back() {

@@ -32,6 +32,8 @@ impl Scene {
         let folder = tempfile::TempDir::new_in(place()).unwrap();
         let scene = Self { folder, size, endpoint: Endpoint::start(size), in_flight: 64, edits: 0, notifier: false };
         copy_gateway(&scene.gateway(), size);
+        // Not beside the databases, as with docker compose: whoever watches it is not woken by every write.
+        std::fs::create_dir(scene.folder.path().join("config")).unwrap();
         scene.write_config();
         scene
     }
@@ -48,7 +50,7 @@ impl Scene {
 
     /// Where the config is.
     pub fn config(&self) -> PathBuf {
-        self.folder.path().join("sidecar.toml")
+        self.folder.path().join("config/sidecar.toml")
     }
 
     /// The folder.
@@ -99,7 +101,7 @@ impl Scene {
                 channel(credential),
             );
         }
-        let beside = self.folder.path().join("sidecar.toml.new");
+        let beside = self.folder.path().join("config/sidecar.toml.new");
         std::fs::write(&beside, text).unwrap();
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::rename(beside, self.config()).unwrap();

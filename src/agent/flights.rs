@@ -46,7 +46,8 @@ impl Agent {
             Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };
         let reports = self.reports.clone();
         // The agent outlives every flight: it waits for them.
-        self.flights.spawn(flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report)))));
+        let flying = flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report))));
+        self.flights.spawn_on(flying, &self.aside.handle());
     }
 
     pub(super) fn flew(&mut self, id: RecordId, report: FlightReport) {

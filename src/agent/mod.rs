@@ -5,6 +5,7 @@
 //! gateways' threads, commits on the vault's.
 
 pub mod apply;
+pub mod aside;
 pub mod clock;
 pub mod control;
 pub mod courier;
@@ -36,7 +37,6 @@ use crate::credential::event::{Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
 use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
-use crate::memory;
 use crate::messages;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
@@ -49,6 +49,7 @@ use crate::transport::Clients;
 use crate::vault::backing::Standing;
 use crate::vault::{Change, Contents, Fingerprint, Vault};
 
+use aside::Aside;
 use clock::{ClockWatch, Parted, spread};
 use control::{Answer, Passes, Request};
 use courier::Courier;
@@ -195,6 +196,7 @@ pub struct Agent {
     inbox: mpsc::UnboundedReceiver<Report>,
     reports: mpsc::UnboundedSender<Report>,
     flights: TaskTracker,
+    aside: Aside,
     seeds_underway: usize,
     passes: Passes,
     /// What people obtained while a request of that credential was under way.
@@ -266,6 +268,7 @@ impl Agent {
             inbox,
             reports,
             flights: TaskTracker::new(),
+            aside: Aside::default(),
             seeds_underway: 0,
             passes: Passes::default(),
             obtained: Vec::new(),
@@ -474,7 +477,10 @@ impl Agent {
         }
         self.tell_unsure(now);
         if !self.stopping && self.is_owner() {
-            while let Some(id) = self.queue.next(now) {
+            // No faster than they can be delivered: the old key may die with the request for the new one.
+            while !self.rooms.values().any(Room::is_behind)
+                && let Some(id) = self.queue.next(now)
+            {
                 self.launch(id);
             }
         }
@@ -487,7 +493,7 @@ impl Agent {
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
             self.tidy_at = None;
-            memory::give_back();
+            self.shared.vault.rest();
         }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);

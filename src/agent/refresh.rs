@@ -179,10 +179,10 @@ impl Flight {
         let now = self.shared.clock.now();
         // By a clock that nobody sets.
         let took = self.shared.clock.uptime().awake.saturating_sub(sent_at);
-        let changes = landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
+        let changes = || landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
         let mut told = false;
         failpoint!("before-vault-commit");
-        while let Err(error) = self.shared.vault.commit(changes.clone()).await {
+        while let Err(error) = self.shared.vault.commit(changes()).await {
             if let VaultReason::Displaced { .. } = error.0 {
                 let landing = Landing { record: None, settled: None, grounded: None, took: Duration::ZERO, held };
                 return report(FlightReport::Settled(Box::new(landing)));

@@ -133,6 +133,9 @@ impl Agent {
         }
         self.courier.tell(&self.plan, &event);
         self.recent.note(event.clone());
-        self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
+        // Thousands of them would drive everything else out of what is kept; the record says when it was refreshed.
+        if event.topic != Topic::Refreshed {
+            self.shared.vault.commit_soon(vec![Change::Event(Box::new(event))]);
+        }
     }
 }

@@ -50,6 +50,9 @@ pub(super) trait Backing: Send {
     /// Changes for how many requests at once there is to be room.
     fn set_max_in_flight(&mut self, _max_in_flight: usize) {}
 
+    /// There is nothing to do for a while: memory that is held for speed may go.
+    fn rest(&mut self) {}
+
     /// Makes sure that the vault is still ours.
     fn confirm(&mut self) -> Result<(), VaultError> {
         Ok(())

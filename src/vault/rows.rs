@@ -4,17 +4,19 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
-use crate::credential::record::Record;
+use crate::credential::record::{Record, RecordId};
 use crate::vault::failure::Failure;
 use crate::vault::seal::Seal;
 use crate::vault::stored::{StoredAdoption, StoredRecord, read_json, write_json};
 use crate::vault::{Change, FingerprintKind};
 
-/// Fingerprints of keys that are kept for a record. Those of refresh tokens are all kept: a seed that was configured a
+/// Fingerprints of keys that are kept for a record, at the least. Those of refresh tokens are all kept: a seed that was configured a
 /// thousand rotations ago is still configured, and must not look never seen after the next start.
 pub(super) const KEYS_KEPT: i64 = 1000;
-/// Events that are kept.
+/// Events that are kept, at the least.
 pub(super) const EVENTS_KEPT: i64 = 1000;
+/// At every so manieth generation, and event, the old ones go: looking for them costs as much as writing.
+const PRUNED_EVERY: i64 = 64;
 
 /// Every table, as this version makes it.
 pub(super) const CREATE: &str = "
@@ -44,17 +46,15 @@ pub(super) fn apply(connection: &Connection, seal: &Seal, change: &Change) -> Re
     match change {
         Change::Record(record) => write_record(connection, seal, record)?,
         Change::Seen { record, kind, fingerprint, at } => {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO fingerprint (kind, mac, record, at) VALUES (?1, ?2, ?3, ?4)")?
-                .execute(params![number(*kind), fingerprint.0, record.0, at.as_millis()])?;
-            if *kind == FingerprintKind::Key {
-                connection
-                    .prepare_cached(
-                        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-                         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)",
-                    )?
-                    .execute(params![record.0, number(*kind), KEYS_KEPT])?;
-            }
+            // What comes again is no news; a key that comes again is as young as its last coming.
+            let insert = match kind {
+                FingerprintKind::RefreshToken => "INSERT OR IGNORE INTO fingerprint VALUES (?1, ?2, ?3, ?4)",
+                FingerprintKind::Key => {
+                    "INSERT INTO fingerprint VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET at = excluded.at"
+                }
+            };
+            let values = params![number(*kind), fingerprint.0, record.0, at.as_millis()];
+            connection.prepare_cached(insert)?.execute(values)?;
         }
         Change::Adoption(adoption) => write_adoption(connection, seal, adoption)?,
         Change::Forget { gateway, channel } => {
@@ -66,9 +66,12 @@ pub(super) fn apply(connection: &Connection, seal: &Seal, change: &Change) -> Re
             connection
                 .prepare_cached("INSERT INTO event (at, body) VALUES (?1, ?2)")?
                 .execute(params![event.at.as_millis(), write_json(event)?])?;
-            connection
-                .prepare_cached("DELETE FROM event WHERE id <= (SELECT max(id) FROM event) - ?1")?
-                .execute([EVENTS_KEPT])?;
+            let id = connection.last_insert_rowid();
+            if id % PRUNED_EVERY == 0 {
+                connection
+                    .prepare_cached("DELETE FROM event WHERE id <= ?1 - ?2")?
+                    .execute(params![id, EVENTS_KEPT])?;
+            }
         }
         Change::Notices(state) => {
             connection.prepare_cached("INSERT OR REPLACE INTO notice VALUES ('policy', ?1)")?.execute([state])?;
@@ -98,15 +101,25 @@ fn write_record(connection: &Connection, seal: &Seal, record: &Record) -> Result
             stored.access,
             stored.state,
         ])?;
+    if i64::try_from(record.state.generation).is_ok_and(|generation| generation % PRUNED_EVERY == 0) {
+        forget_old_keys(connection, record.id)?;
+    }
     Ok(())
+}
+
+fn forget_old_keys(connection: &Connection, record: RecordId) -> rusqlite::Result<usize> {
+    let sql = "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
+               (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)";
+    connection.prepare_cached(sql)?.execute(params![record.0, number(FingerprintKind::Key), KEYS_KEPT])
 }
 
 fn write_adoption(connection: &Connection, seal: &Seal, adoption: &Adoption) -> Result<(), Failure> {
     let stored = StoredAdoption::of(adoption, seal)?;
     connection
         .prepare_cached(
-            "INSERT OR REPLACE INTO adoption (gateway, channel, created_time, name, record, displaced, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            "INSERT INTO adoption (gateway, channel, created_time, name, record, displaced, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT DO UPDATE SET created_time = ?3, name = ?4, record = ?5, displaced = ?6, state = ?7",
         )?
         .execute(params![
             stored.gateway,

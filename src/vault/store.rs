@@ -28,8 +28,9 @@ use crate::vault::{
 
 /// How long another process may be in the way: `status` reads, and nobody else writes.
 const BUSY: Duration = Duration::from_secs(5);
-/// The page cache, in KiB as SQLite wants it (negative). The default of 2 MiB fills up over days, and no read wants it.
-const CACHE: i64 = -512;
+/// The page cache, in KiB as SQLite wants it (negative): room for what one large commit changes. What it holds is given
+/// back when there is nothing to do; see [`Backing::rest`].
+const CACHE: i64 = -4096;
 /// Counts the transactions; see [`crate::vault::commits`].
 const COMMITS: &str = "commits";
 
@@ -390,6 +391,12 @@ impl Backing for Store {
 
     fn set_max_in_flight(&mut self, max_in_flight: usize) {
         Self::set_max_in_flight(self, max_in_flight);
+    }
+
+    fn rest(&mut self) {
+        if let Err(error) = self.connection.release_memory() {
+            tracing::debug!(%error, "the page cache stays");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{oneshot, watch};
 
 use crate::credential::record::RecordId;
+use crate::memory;
 use crate::reason::VaultReason;
 use crate::vault::backing::{Backing, Group, Purpose, Standing};
 use crate::vault::{Change, Fingerprint, FingerprintKind, Fingerprinter, VaultError};
@@ -34,6 +35,7 @@ enum Request {
     },
     MaxInFlight(usize),
     Measure(Histogram),
+    Rest,
     Confirm {
         answer: oneshot::Sender<Result<(), VaultError>>,
     },
@@ -48,7 +50,7 @@ impl Request {
         match self {
             Self::Commit { group, .. } => group.purpose != Purpose::Note,
             Self::SeenBy { .. } | Self::Confirm { .. } | Self::Close { .. } => true,
-            Self::MaxInFlight(_) | Self::Measure(_) => false,
+            Self::MaxInFlight(_) | Self::Measure(_) | Self::Rest => false,
         }
     }
 }
@@ -115,6 +117,12 @@ impl VaultHandle {
     pub fn measure(&self, seconds: Histogram) {
         // As above.
         let _ = self.send(Request::Measure(seconds));
+    }
+
+    /// There is nothing to do for a while: what is held for speed, and what is free, goes back to the system.
+    pub fn rest(&self) {
+        // As above.
+        let _ = self.send(Request::Rest);
     }
 
     /// Commits changes that nobody waits for, in the order of the calls; the first failure is logged, and its end.
@@ -224,6 +232,10 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
                 Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
                 Request::Measure(histogram) => seconds = Some(histogram),
+                Request::Rest => {
+                    store.rest();
+                    memory::give_back();
+                }
                 Request::Confirm { answer } => confirmations.push(answer),
                 Request::Close { done } => closing = Some(done),
             }

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+
 use crate::channel::ownership::Adoption;
 use crate::channel::view::ChannelView;
 use crate::config::plan::ChannelSelect;
@@ -73,17 +75,18 @@ impl LookOrder {
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
         let mut views = self.handle.observe(self.selects).await?;
         views.sort_by_key(|view| view.id);
-        let mut ours = HashMap::new();
-        for view in &views {
-            let Some(key) = &view.key else { continue };
-            if self.expected.get(&view.id).is_some_and(|expected| expected != key) {
-                let fingerprint = self.vault.fingerprinter().of(key);
-                // A vault that cannot be read right now is no proof of a stranger: asked again at the next look.
-                if let Ok(seen_by) = self.vault.seen_by(FingerprintKind::Key, fingerprint).await {
-                    ours.insert(view.id, !seen_by.is_empty());
-                }
-            }
-        }
+        // All of them at once: the vault's thread may be in the middle of a commit.
+        let unexpected = views.iter().filter_map(|view| {
+            let key = view.key.as_ref()?;
+            self.expected.get(&view.id).filter(|expected| *expected != key)?;
+            Some((view.id, self.vault.fingerprinter().of(key)))
+        });
+        let ours = join_all(unexpected.map(async |(id, fingerprint)| {
+            // A vault that cannot be read right now is no proof of a stranger: asked again at the next look.
+            let seen_by = self.vault.seen_by(FingerprintKind::Key, fingerprint).await.ok()?;
+            Some((id, !seen_by.is_empty()))
+        }));
+        let ours = ours.await.into_iter().flatten().collect();
         let writable = if self.probe { Some(self.handle.probe().await) } else { None };
         let same_as = if self.compare.is_some() { Some(same_as(&self.handle, &self.others).await) } else { None };
         Ok(Seen { indexes: self.indexes, serial: self.serial, views, ours, same_as, writable })

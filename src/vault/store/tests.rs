@@ -101,6 +101,9 @@ fn the_last_thousand_keys_are_known_and_every_refresh_token() {
         let group: Vec<Change> = (0..1100).map(make).collect();
         assert_eq!(store.commit(&[note(group)]), [Ok(())]);
     }
+    let mut record = record(1);
+    record.state.generation = 128;
+    assert_eq!(store.commit(&[note(vec![Change::Record(Box::new(record))])]), [Ok(())]);
     let seen = |kind, n| store.seen_by(kind, mac(&store, n)).unwrap();
     assert_eq!(seen(FingerprintKind::Key, 0), []);
     assert_eq!(seen(FingerprintKind::Key, 1099), [RecordId(1)]);
