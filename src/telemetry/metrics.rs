@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use prometheus_client::collector::Collector;
@@ -149,6 +150,8 @@ pub struct Counters {
     commit_seconds: Histogram,
     notifications: Family<OfNotifier, Counter>,
     reloads: Family<OfReload, Counter>,
+    /// Whether there is a server to read them from: thousands of credentials are not counted for nobody.
+    served: Arc<AtomicBool>,
 }
 
 impl Default for Counters {
@@ -161,6 +164,7 @@ impl Default for Counters {
             commit_seconds: Histogram::new(WRITE_SECONDS),
             notifications: Family::default(),
             reloads: Family::default(),
+            served: Arc::default(),
         };
         for outcome in RELOADED {
             drop(counters.reloads.get_or_create(&OfReload { outcome }));
@@ -171,9 +175,12 @@ impl Default for Counters {
 
 impl Counters {
     /// Goes from one plan to the next: what is new counts from zero on, so that its first failure shows as an
-    /// increase; what is gone is forgotten.
+    /// increase; what is gone is forgotten. Credentials are counted while the plan has a server.
     pub fn follow(&self, before: &Plan, next: &Plan) {
-        let credentials = |plan: &Plan| names(plan.credentials.iter().map(|credential| &credential.name));
+        self.served.store(next.server.is_some(), Ordering::Relaxed);
+        let counted = |plan: &Plan| plan.server.is_some();
+        let credentials =
+            |plan: &Plan| names(plan.credentials.iter().filter(|_| counted(plan)).map(|credential| &credential.name));
         let gateways = |plan: &Plan| names(plan.gateways.iter().map(|gateway| &gateway.name));
         let notifiers = |plan: &Plan| names(plan.notifiers.iter().map(|notifier| &notifier.name));
         let (is, was) = (credentials(next), credentials(before));
@@ -198,6 +205,9 @@ impl Counters {
 
     /// A request for a credential was sent and came to this; `took` where its answer was waited for.
     pub fn refreshed(&self, credential: &Arc<str>, settled: Settled, took: Option<Duration>) {
+        if !self.served.load(Ordering::Relaxed) {
+            return;
+        }
         let credential = Arc::clone(credential);
         if let Some(took) = took {
             let labels = OfCredential { credential: Arc::clone(&credential) };

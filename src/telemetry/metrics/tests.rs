@@ -30,7 +30,7 @@ const CONTRACT: [(&str, &[&str], &str); 16] = [
 ];
 
 fn plan(credentials: &[&str]) -> Plan {
-    let mut text = "[gateway]\ndatabase = \"/data/one-api.db\"\n\
+    let mut text = "[gateway]\ndatabase = \"/data/one-api.db\"\n[server]\nlisten = \"127.0.0.1:9170\"\n\
         [[notify]]\ntype = \"pushplus\"\ntoken = { env = \"TOKEN\" }\n"
         .to_owned();
     for (index, name) in credentials.iter().enumerate() {
@@ -71,6 +71,24 @@ fn counted() -> Counters {
     counters.refreshed(&"openai".into(), Settled::Refreshed, Some(Duration::from_millis(40)));
     counters.publish_seconds(&"default".into()).observe(0.001);
     counters
+}
+
+#[test]
+fn credentials_are_counted_while_somebody_can_read_it() {
+    let counted = plan(&["openai"]);
+    let unserved = Plan { server: None, ..counted.clone() };
+    let counters = Counters::default();
+    let series = |counters: &Counters| {
+        counters.exposition(status((Some(1), "")), Format::Text).matches("refreshes_total{credential=").count()
+    };
+    counters.follow(&Plan::empty(&unserved), &unserved);
+    counters.refreshed(&"openai".into(), Settled::Refreshed, None);
+    assert_eq!(series(&counters), 0);
+    counters.follow(&unserved, &counted);
+    counters.refreshed(&"openai".into(), Settled::Refreshed, None);
+    assert_eq!(series(&counters), Settled::OUTCOMES.len());
+    counters.follow(&counted, &unserved);
+    assert_eq!(series(&counters), 0);
 }
 
 /// The samples: name and labels → value.
