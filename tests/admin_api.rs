@@ -10,12 +10,15 @@ use std::time::Duration;
 use one_api_sidecar::channel::view::{ChannelView, Status};
 use one_api_sidecar::config::plan::{ApiPlan, ChannelSelect, Database, GatewayKind, GatewayPlan};
 use one_api_sidecar::finding::Severity;
+use one_api_sidecar::gateway::api::ApiGateway;
+use one_api_sidecar::gateway::reload::Reloading;
+use one_api_sidecar::gateway::sqlite::SqliteGateway;
 use one_api_sidecar::gateway::{self, Gateway, GatewayError, Publication};
 use one_api_sidecar::messages::explain;
 use one_api_sidecar::reason::{ApiFailure, ChannelReason, GatewayReason, Language, Reason};
 use one_api_sidecar::secret::{Secret, SecretSource};
 use serde_json::json;
-use support::admin_api::{AdminApi, Program, USER, token};
+use support::admin_api::{AdminApi, Program, Refusing, USER, token};
 use support::endpoint::Options;
 use support::gateway::{look, publish};
 use support::process::assert_no_secret;
@@ -64,6 +67,17 @@ impl Stage {
 
     fn beside_the_database(&self) -> Box<dyn Gateway> {
         gateway::open(&Arc::new(self.plan(true)))
+    }
+
+    /// The same, not waiting between two tries to reach the API.
+    fn beside_the_database_in_a_hurry(&self) -> Reloading {
+        let plan = Arc::new(self.plan(true));
+        let api = ApiGateway::new(Arc::clone(&plan), plan.api.clone().unwrap());
+        Reloading::new(Box::new(SqliteGateway::new(self.database(), plan)), api).with_pause(Duration::ZERO)
+    }
+
+    fn run(&self, sql: &str) {
+        rusqlite::Connection::open(self.database()).unwrap().execute_batch(sql).unwrap();
     }
 
     fn key(&self, id: i64) -> String {
@@ -241,11 +255,14 @@ fn beside_the_database_a_key_is_bound_to_the_one_it_replaces_and_in_use_at_once(
 
         publish(&mut *gateway, &publication(&view, "new", false)).unwrap();
         assert_eq!(stage.key(ENABLED), "new", "{program:?}");
+        assert_eq!(stage.api.requests().len(), 0, "{program:?}: whoever publishes does not wait for the API");
+        assert!(!gateway.catch_up());
         assert_eq!(stage.api.routed(ENABLED).as_deref() == Some("new"), at_once, "{program:?}");
         assert_eq!(gateway.immediate(), at_once, "{program:?}");
 
         let view = look(&mut *gateway, DEAD);
         assert!(publish(&mut *gateway, &publication(&view, "alive", true)).unwrap().reenabled, "{program:?}");
+        assert!(!gateway.catch_up());
         assert_eq!(stage.api.routed(DEAD).as_deref() == Some("alive"), at_once, "{program:?}");
     }
 }
@@ -256,28 +273,269 @@ fn beside_the_database_an_api_that_fails_is_no_failure_of_the_write() {
     let mut gateway = stage.beside_the_database();
     let view = look(&mut *gateway, ENABLED);
     publish(&mut *gateway, &publication(&view, "first", false)).unwrap();
+    assert!(!gateway.catch_up());
     assert!(gateway.immediate());
     stage.api.break_with(502, "");
     let view = look(&mut *gateway, ENABLED);
     publish(&mut *gateway, &publication(&view, "second", false)).unwrap();
     assert_eq!(stage.key(ENABLED), "second");
+    assert!(!gateway.catch_up(), "an API that failed is left alone for a while");
     assert!(!gateway.immediate(), "the old key may be in use for as long as without the API");
+    let asked = stage.api.requests().len();
+    let view = look(&mut *gateway, ENABLED);
+    publish(&mut *gateway, &publication(&view, "third", false)).unwrap();
+    assert!(!gateway.catch_up());
+    assert_eq!(stage.api.requests().len(), asked, "whatever is written meanwhile");
     let findings = gateway.examine();
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].severity, Severity::Warning);
 }
 
 #[test]
-fn one_load_is_enough_for_a_whole_batch() {
-    let stage = Stage::new(Program::NewApi2026);
-    let mut gateway = stage.beside_the_database();
-    let batch: Vec<Publication> = [1, 2, 7].map(|id| publication(&look(&mut *gateway, id), "new", false)).into();
-    assert!(gateway.publish(&batch).iter().all(Result::is_ok));
-    for id in [1, 2, 7] {
-        assert_eq!(stage.api.routed(id).as_deref(), Some("new"));
+fn one_load_is_enough_for_a_whole_batch_and_changes_no_channel() {
+    for program in [Program::NewApi2026, Program::OneHub] {
+        let stage = Stage::new(program);
+        let mut gateway = stage.beside_the_database();
+        let batch: Vec<Publication> = [1, 2, 7].map(|id| publication(&look(&mut *gateway, id), "new", false)).into();
+        assert!(gateway.publish(&batch).iter().all(Result::is_ok), "{program:?}");
+        // Somebody is quicker than the second request.
+        stage.run("UPDATE channels SET key = 'by an admin', status = 2 WHERE id = 1");
+        assert!(!gateway.catch_up());
+        for id in [2, 7] {
+            assert_eq!(stage.api.routed(id).as_deref(), Some("new"), "{program:?}");
+        }
+        let writes = stage.api.writes();
+        assert_eq!(writes.iter().filter(|write| write.starts_with("PUT")).collect::<Vec<_>>(), ["PUT /api/channel/ 1"]);
+        assert_eq!((stage.key(1).as_str(), stage.status(1)), ("by an admin", 2), "{program:?}");
     }
-    let loads = stage.api.requests().into_iter().filter(|request| request.starts_with("POST")).count();
-    assert_eq!(loads, 1);
+}
+
+#[test]
+fn a_key_that_the_gateway_was_not_told_of_is_told_when_the_api_is_back() {
+    for program in [Program::NewApi2026, Program::OneHub] {
+        let stage = Stage::new(program);
+        let mut gateway = stage.beside_the_database_in_a_hurry();
+        for (status, body) in [(502, ""), (429, ""), (200, "<!doctype html>")] {
+            stage.api.break_with(status, body);
+            let view = look(&mut gateway, ENABLED);
+            let key = format!("while {status}");
+            publish(&mut gateway, &publication(&view, &key, false)).unwrap();
+            for _ in 0..3 {
+                assert!(gateway.catch_up(), "{program:?}: there is still something to tell");
+            }
+            assert_ne!(stage.api.routed(ENABLED).as_deref(), Some(&*key), "{program:?}");
+            assert!(!gateway.immediate());
+            stage.api.mend();
+            assert!(!gateway.catch_up());
+            assert_eq!(stage.api.routed(ENABLED).as_deref(), Some(&*key), "{program:?}");
+            assert!(gateway.immediate(), "{program:?}");
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_is_refused_or_another_by_now_keeps_no_other_key_from_being_told() {
+    for program in [Program::NewApi2026, Program::OneHub] {
+        let stage = Stage::new(program);
+        let mut gateway = stage.beside_the_database_in_a_hurry();
+        let batch: Vec<Publication> = [1, 2, 7].map(|id| publication(&look(&mut gateway, id), "new", false)).into();
+        assert!(gateway.publish(&batch).iter().all(Result::is_ok));
+        stage.run("UPDATE channels SET created_time = created_time + 1 WHERE id = 1");
+        stage.api.refuse(2, Refusing::Everything);
+        let calls = (0..5).take_while(|_| gateway.catch_up()).count();
+        assert!(calls < 5, "{program:?}");
+        assert!(!stage.api.writes().contains(&"PUT /api/channel/ 1".to_owned()), "{program:?}: it is another one");
+        assert_eq!(stage.api.routed(7).as_deref(), Some("new"), "{program:?}");
+        assert!(gateway.immediate(), "{program:?}");
+
+        // The only one is tried until it is taken.
+        let view = look(&mut gateway, 2);
+        publish(&mut gateway, &publication(&view, "newer", false)).unwrap();
+        assert!(gateway.catch_up() && gateway.catch_up());
+        assert!(!gateway.immediate());
+        stage.api.accept();
+        assert!(!gateway.catch_up());
+        assert_eq!(stage.api.routed(2).as_deref(), Some("newer"), "{program:?}");
+    }
+}
+
+#[test]
+fn one_hub_is_told_at_the_start_of_what_a_crash_left_untold_by_whoever_writes() {
+    let stage = Stage::new(Program::OneHub);
+    stage.run("UPDATE channels SET key = 'of a crash' WHERE id = 1");
+    let mut watcher = stage.beside_the_database();
+    look(&mut *watcher, ENABLED);
+    assert!(!watcher.catch_up());
+    assert_eq!(stage.api.requests(), [""; 0], "who only looks changes nothing");
+
+    let mut writer = stage.beside_the_database();
+    writer.begin();
+    look(&mut *writer, ENABLED);
+    assert!(!writer.catch_up());
+    assert_eq!(stage.api.routed(ENABLED).as_deref(), Some("of a crash"));
+    assert_eq!(stage.api.writes(), ["PUT /api/channel/ 1"]);
+    look(&mut *writer, ENABLED);
+    assert!(!writer.catch_up());
+    assert_eq!(stage.api.writes().len(), 1, "once");
+}
+
+#[test]
+fn row_33_a_channel_that_is_disabled_by_hand_after_the_look_is_not_enabled() {
+    for program in Program::ALL {
+        for is_terse in [false, true] {
+            let stage = Stage::new(program);
+            if is_terse {
+                stage.api.be_terse();
+            }
+            let mut gateway = stage.alone();
+            let view = look(&mut *gateway, DEAD);
+            assert_eq!(view.status, Status::AutoDisabled);
+            stage.run("UPDATE channels SET status = 2 WHERE id = 4");
+            let published = publish(&mut *gateway, &publication(&view, "new", true)).unwrap();
+            assert!(!published.reenabled, "{program:?}");
+            assert_eq!((stage.key(DEAD).as_str(), stage.status(DEAD)), ("new", 2), "{program:?} {is_terse}");
+
+            let view = look(&mut *gateway, ENABLED);
+            stage.run("UPDATE channels SET status = 2 WHERE id = 1");
+            publish(&mut *gateway, &publication(&view, "new", true)).unwrap();
+            assert_eq!(stage.status(ENABLED), 2, "{program:?} {is_terse}");
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_is_refused_stops_no_other_and_gets_its_key_once() {
+    for program in Program::ALL {
+        let stage = Stage::new(program);
+        let mut gateway = stage.alone();
+        let batch: Vec<Publication> =
+            [ENABLED, 2, DEAD, 7].map(|id| publication(&look(&mut *gateway, id), "new", true)).into();
+        stage.api.refuse(2, Refusing::Everything);
+        stage.api.refuse(DEAD, Refusing::Status);
+        let refused = Err(GatewayError::Channel(ChannelReason::Refused));
+        for _ in 0..3 {
+            let answers = gateway.publish(&batch);
+            assert!(answers[0].is_ok() && answers[3].is_ok(), "{program:?} {answers:?}");
+            assert_eq!((&answers[1], &answers[2]), (&refused, &refused), "{program:?}");
+        }
+        assert_eq!((stage.key(7).as_str(), stage.key(DEAD).as_str()), ("new", "new"), "{program:?}");
+        // Three keys three times would be nine; of the two that are refused each was tried once.
+        let keys = stage.api.writes().iter().filter(|write| write.ends_with(" key")).count();
+        assert_eq!(keys, 3 + 3 + 1 + 1, "{program:?}");
+
+        // Another key is another matter.
+        stage.api.accept();
+        let newer: Vec<Publication> =
+            batch.iter().map(|old| Publication { key: Secret::new("newer"), ..old.clone() }).collect();
+        assert!(gateway.publish(&newer).iter().all(Result::is_ok), "{program:?}");
+        assert_eq!((stage.key(2).as_str(), stage.status(DEAD)), ("newer", 1), "{program:?}");
+    }
+}
+
+#[test]
+fn what_concerns_the_whole_api_stops_a_batch() {
+    let stage = Stage::new(Program::OneApi);
+    let mut gateway = stage.alone();
+    let batch: Vec<Publication> = [1, 2, 7].map(|id| publication(&look(&mut *gateway, id), "new", false)).into();
+    for (status, failure) in [(429, ApiFailure::RateLimited), (502, ApiFailure::NotTheApi { status: 502 })] {
+        let asked = stage.api.requests().len();
+        stage.api.break_with(status, "");
+        let answers = gateway.publish(&batch);
+        let reason = GatewayReason::Api { failure };
+        assert_eq!(answers, vec![Err(GatewayError::Database(reason)); 3]);
+        assert_eq!(stage.api.requests().len(), asked + 1);
+    }
+}
+
+#[test]
+fn a_list_that_fails_half_way_makes_no_living_channel_missing() {
+    let stage = Stage::new(Program::OneApi);
+    let mut gateway = stage.alone();
+    let everything = [1, 2, 3, 4, 7].map(ChannelSelect::Id).to_vec();
+    let names = ["两组渠道".to_owned()].map(ChannelSelect::Name).to_vec();
+    let wanted = [everything.clone(), names.clone()].concat();
+    let ids = |views: &[ChannelView]| views.iter().map(|view| view.id).collect::<Vec<_>>();
+    assert_eq!(ids(&gateway.observe(&wanted).unwrap()), [1, 2, 3, 4, 7]);
+    // The last looks that are allowed now: what follows is told from memory.
+    while stage.api.requests().len() < 148 {
+        gateway.observe(&everything[..1]).unwrap();
+    }
+    stage.api.break_after(1, 502, "");
+    assert!(gateway.observe(&wanted).is_err());
+    stage.api.mend();
+    assert_eq!(ids(&gateway.observe(&wanted).unwrap()), [1, 2, 3, 4, 7]);
+}
+
+#[test]
+fn looks_leave_room_for_writes_whatever_is_missing_and_however_long_the_list_is() {
+    let stage = Stage::new(Program::OneApi);
+    stage.run(
+        "WITH RECURSIVE n(i) AS (SELECT 100 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+         INSERT INTO channels (id, type, key, status, name, created_time) SELECT i, 50, 'k', 1, 'n' || i, 5 FROM n",
+    );
+    let mut gateway = stage.alone();
+    let gone = [ChannelSelect::Id(ENABLED), ChannelSelect::Id(4711)];
+    for _ in 0..200 {
+        assert_eq!(gateway.observe(&gone).unwrap().len(), 1);
+    }
+    let asked = |most: usize| {
+        let asked = stage.api.requests().len();
+        assert!(asked <= most, "{asked}");
+        asked
+    };
+    // 150 at once, and what the seconds of this test allow; 50 are the writes'.
+    asked(155);
+    let long: Vec<ChannelSelect> = (100..120).map(ChannelSelect::Id).collect();
+    for _ in 0..50 {
+        let unseen = gateway.observe(&long);
+        let limited = GatewayReason::Api { failure: ApiFailure::RateLimited };
+        assert_eq!(unseen, Err(GatewayError::Database(limited)), "what was not seen yet is not missing");
+    }
+    let before = asked(160);
+    let view = look(&mut *gateway, ENABLED);
+    for turn in 0..20 {
+        publish(&mut *gateway, &publication(&view, &format!("new {turn}"), false)).unwrap();
+    }
+    assert!(asked(185) >= before + 20);
+    assert_eq!(stage.key(ENABLED), "new 19");
+}
+
+#[test]
+fn a_token_that_nobody_hands_out_is_given_up() {
+    let stage = Stage::new(Program::OneApi);
+    let pipe = stage.folder.path().join("token");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut plan = stage.plan(false);
+    plan.api.as_mut().unwrap().token = SecretSource::File(pipe);
+    let probed = gateway::open(&Arc::new(plan)).probe();
+    let Err(GatewayError::Database(GatewayReason::Api { failure: ApiFailure::Token(_) })) = probed else {
+        panic!("{probed:?}")
+    };
+}
+
+/// A pass that ends right after its key was written, beside the database of one-hub.
+#[test]
+fn once_ends_only_after_the_gateway_was_told() {
+    let scene = Scene::new(Options::default(), "");
+    let hub = scene.bench.path("one-hub.db");
+    database::copy_fixture("one-hub.db", &hub);
+    let api = AdminApi::start(Program::OneHub, hub.clone());
+    let credential = scene.credential("kept", "kept", "seed", DEAD, "");
+    let text = format!(
+        "[gateway]\ndatabase = \"{}\"\napi = {{ url = \"{}\", token = {{ env = \"ADMIN\" }}, user = {USER} }}\n\
+         [vault]\npath = \"{}\"\n{credential}",
+        hub.display(),
+        api.url(),
+        scene.vault().display(),
+    );
+    let mut scene = scene;
+    scene.bench.env("ADMIN", token());
+    scene.bench.write_config(&text);
+    api.be_slow(Duration::from_millis(500));
+    let once = scene.bench.run_command(&["once"]);
+    assert_eq!(once.code, Some(0), "{once:?}");
+    assert!(api.routed(DEAD).is_some_and(|key| scene.endpoint.is_valid(&key)), "{once:?}");
+    assert_no_secret("once", &(once.stdout + &once.stderr));
 }
 
 /// The agent against one-hub, which nothing but its API reaches.

@@ -6,11 +6,11 @@ mod support;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use one_api_sidecar::channel::view::Status;
-use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind};
+use one_api_sidecar::channel::view::{ChannelView, Status};
+use one_api_sidecar::config::plan::{ApiPlan, ChannelSelect, GatewayKind};
 use one_api_sidecar::gateway::{GatewayError, Publication, Published};
 use one_api_sidecar::reason::{ChannelReason, GatewayReason};
-use one_api_sidecar::secret::Secret;
+use one_api_sidecar::secret::{Secret, SecretSource};
 use support::engines::{FORKS, Fork, Store};
 use support::gateway::{database_reason, feed, key, look, publication, publish};
 
@@ -233,6 +233,29 @@ on_every_engine! {
         assert_eq!(database_reason(one_hub.list()), GatewayReason::OneHub);
         assert_eq!(database_reason(one_hub.probe()), GatewayReason::OneHub);
         assert_eq!(one_hub.kind(), Some(GatewayKind::OneHub));
+    }
+
+    fn one_hub_beside_its_admin_api_is_read_without_what_was_deleted_and_written_without_abilities(engine) {
+        let store = Store::fixture(engine, Fork::OneApi);
+        store.run("ALTER TABLE channels ADD COLUMN deleted_at bigint");
+        store.run("ALTER TABLE channels ADD COLUMN plugin bigint");
+        store.run("UPDATE channels SET deleted_at = 5 WHERE id = 2");
+        store.run("DROP TABLE abilities");
+        let mut gateway = store.gateway_with(|plan| {
+            let token = SecretSource::Value(Secret::new("admin"));
+            plan.api = Some(ApiPlan { url: "http://127.0.0.1:1/".parse().unwrap(), token, user: None });
+        });
+        let ids: Vec<i64> = gateway.list().unwrap().iter().map(|view| view.id).collect();
+        assert!(ids.contains(&1) && ids.contains(&4) && !ids.contains(&2), "{ids:?}");
+        assert_eq!(gateway.kind(), Some(GatewayKind::OneHub));
+        gateway.probe().unwrap();
+        assert_eq!(gateway.observe(&[ChannelSelect::Id(1), ChannelSelect::Id(2)]).unwrap().len(), 1);
+        assert!(feed(&mut *gateway, 4, "new").unwrap().reenabled);
+        assert_eq!(store.key(4), "new");
+        let deleted = ChannelView { id: 2, ..look(&mut *gateway, 1) };
+        assert_eq!(publish(&mut *gateway, &publication(&deleted, "new")), refused(ChannelReason::Conflict));
+        gateway.changed();
+        assert!(!gateway.changed());
     }
 
     fn row_31_and_63_a_key_or_a_channel_that_is_another_by_now_is_not_written(engine) {

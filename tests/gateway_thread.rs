@@ -70,6 +70,9 @@ struct Scripted {
     batches: Arc<Mutex<Vec<usize>>>,
     ended: Sender<()>,
     watched: Arc<AtomicBool>,
+    /// What was done, in order, besides looking.
+    done: Sender<&'static str>,
+    to_catch_up: usize,
 }
 
 impl Drop for Scripted {
@@ -93,6 +96,8 @@ impl Gateway for Scripted {
             let _ = self.leave.recv();
         }
         self.batches.lock().unwrap().push(batch.len());
+        let _ = self.done.send("publish");
+        self.to_catch_up = 3;
         let waited = |publication: &Publication| Duration::from_millis(publication.id.unsigned_abs());
         let published = |publication| Published { reenabled: false, waited: waited(publication), held: Duration::ZERO };
         batch.iter().map(|publication| Ok(published(publication))).collect()
@@ -114,6 +119,18 @@ impl Gateway for Scripted {
         Trace::default()
     }
 
+    fn begin(&mut self) {
+        let _ = self.done.send("begin");
+    }
+
+    fn catch_up(&mut self) -> bool {
+        if self.to_catch_up > 0 {
+            self.to_catch_up -= 1;
+            let _ = self.done.send("catch up");
+        }
+        self.to_catch_up > 0
+    }
+
     fn changed(&mut self) -> bool {
         !self.watched.swap(true, Ordering::Relaxed)
     }
@@ -128,16 +145,25 @@ struct Script {
     leave: Sender<()>,
     batches: Arc<Mutex<Vec<usize>>>,
     ended: Receiver<()>,
+    done: Receiver<&'static str>,
 }
 
 fn scripted() -> Script {
     let (leave, granted) = channel();
     let (end, ended) = channel();
+    let (doing, done) = channel();
     let batches = Arc::new(Mutex::new(Vec::new()));
-    let gateway =
-        Scripted { leave: granted, started: false, batches: Arc::clone(&batches), ended: end, watched: Arc::default() };
+    let gateway = Scripted {
+        leave: granted,
+        started: false,
+        batches: Arc::clone(&batches),
+        ended: end,
+        watched: Arc::default(),
+        done: doing,
+        to_catch_up: 0,
+    };
     let handle = GatewayHandle::spawn(Box::new(gateway), || {});
-    Script { handle, leave, batches, ended }
+    Script { handle, leave, batches, ended, done }
 }
 
 fn keys(ids: std::ops::Range<i64>) -> Vec<Publication> {
@@ -178,6 +204,19 @@ async fn what_waits_is_written_together_in_bounded_batches_and_each_gets_its_own
     assert!(batches.iter().all(|size| *size <= BATCH), "{batches:?}");
     assert!(batches.len() <= 5, "{batches:?}");
     assert_eq!(script.handle.publish(Vec::new()).await, []);
+}
+
+#[tokio::test]
+async fn what_writes_left_to_do_is_done_after_the_answer_and_to_its_end_when_somebody_waits_for_it() {
+    let script = scripted();
+    script.handle.begin();
+    script.leave.send(()).unwrap();
+    // Two batches: nothing is caught up with while keys wait.
+    let keys = keys(0..i64::try_from(BATCH).unwrap() + 1);
+    assert_eq!(script.handle.publish(keys).await.len(), BATCH + 1);
+    script.handle.settle().await;
+    let done: Vec<&str> = script.done.try_iter().collect();
+    assert_eq!(done, ["begin", "publish", "publish", "catch up", "catch up", "catch up"]);
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ impl Agent {
             let _ = reports.send(Report::GatewayWritten(Arc::clone(&name)));
         };
         let handle = GatewayHandle::spawn(gateway::open(plan), changed);
+        handle.begin();
         handle.measure(self.counters.publish_seconds(&plan.name));
         Room::new(Arc::clone(plan), handle, adoptions)
     }

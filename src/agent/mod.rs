@@ -75,6 +75,8 @@ const WHILE_STOPPING: Duration = Duration::from_millis(50);
 const WHILE_UNSURE: Duration = Duration::from_secs(1);
 /// How long a shutdown waits for keys to be delivered, after what was sent is saved.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
+/// How long a pass that nobody continues waits for gateways to hear of its keys.
+const LAST_CALL_OF_A_PASS: Duration = Duration::from_secs(10);
 
 /// What comes back to the loop.
 pub enum Report {
@@ -367,6 +369,9 @@ impl Agent {
                 self.handle(report);
             }
         }
+        if !self.abandoned {
+            self.settle_gateways().await;
+        }
         self.passes = Passes::default();
         if self.mode == Mode::Once
             && let Some(change) = self.courier.flush(&self.plan, self.now())
@@ -387,6 +392,14 @@ impl Agent {
             (false, true) => Ending::Displaced,
             (false, false) => Ending::Saved,
         }
+    }
+
+    /// Lets gateways hear of the keys that were written. One that cannot is left to the next start.
+    async fn settle_gateways(&self) {
+        let told = self.rooms.values().filter(|room| room.plan.api.is_some());
+        let settled = told.map(|room| room.handle.settle());
+        let patience = if self.mode == Mode::Once { LAST_CALL_OF_A_PASS } else { LAST_DELIVERY };
+        let _ = tokio::time::timeout(patience, futures_util::future::join_all(settled)).await;
     }
 
     /// Lets the notifiers finish, and remembers what they did not get rid of.

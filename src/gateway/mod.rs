@@ -114,6 +114,15 @@ pub trait Gateway: Send {
     /// What the gateway was recognised as at the last look.
     fn kind(&self) -> Option<GatewayKind>;
 
+    /// Whoever writes keys begins: what was written before may not have come to the end that [`Gateway::catch_up`] brings.
+    fn begin(&mut self) {}
+
+    /// Does a piece of what may wait until nobody else does, after keys were written; says whether there is more to do
+    /// now.
+    fn catch_up(&mut self) -> bool {
+        false
+    }
+
     /// Whether a key that was written is used with the gateway's next request, whatever it has in memory.
     fn immediate(&self) -> bool {
         false

@@ -1,16 +1,37 @@
 //! The admin API beside the database: keys are written by SQL, in one transaction and bound to the key they replace,
 //! and the gateway is then told to load its channels, so that it uses them at once.
+//!
+//! Whoever publishes has his answer before the gateway is told: an API that is slow or gone holds up no key. What it was
+//! not told of is remembered and told later: one-hub never looks into its database by itself.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::api::ApiGateway;
 use super::{Gateway, GatewayError, Place, Publication, Published, Trace};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::{Finding, Severity};
+use crate::reason::ChannelReason;
+
+/// How long an API that failed is left alone at first; doubled each time, and [`LONGEST_PAUSE`] at most.
+const PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// A gateway's database, and its admin API.
 pub struct Reloading {
     database: Box<dyn Gateway>,
     api: ApiGateway,
+    /// Channels whose key the gateway may not have in memory yet, by id, with their `created_time`.
+    untold: BTreeMap<i64, i64>,
+    /// Channels that could not be used to tell it, since the last failure of the whole.
+    useless: usize,
+    failures: u32,
+    pause: Duration,
+    /// Not before this moment is it told.
+    resume: Instant,
+    /// Whether what was written before we began may be unknown to it.
+    distrusts: bool,
     /// Whether the last key was in use at once; `None` while none was written.
     reloads: Option<bool>,
 }
@@ -18,37 +39,79 @@ pub struct Reloading {
 impl Reloading {
     /// Puts the two together.
     pub fn new(database: Box<dyn Gateway>, api: ApiGateway) -> Self {
-        Self { database, api, reloads: None }
+        Self {
+            database,
+            api,
+            untold: BTreeMap::new(),
+            useless: 0,
+            failures: 0,
+            pause: PAUSE,
+            resume: Instant::now(),
+            distrusts: false,
+            reloads: None,
+        }
     }
 
-    /// Tells the gateway of keys that were written. One that cannot be told goes on with what it has in memory, as
-    /// one without an API does: no failure of the write.
-    fn reload<'p>(&mut self, written: impl Iterator<Item = &'p Publication>) {
-        for publication in written {
-            let told = self.api.reload(publication.id, &publication.key);
-            let before = self.reloads;
-            match told {
-                Ok(false) => continue,
-                Ok(true) => self.reloads = Some(true),
-                Err(error) => {
+    /// Leaves an API that failed alone for this long at first.
+    #[must_use]
+    pub fn with_pause(mut self, pause: Duration) -> Self {
+        self.pause = pause;
+        self
+    }
+
+    /// Tells the gateway, by way of the first channel that it was not told of. It loads all its channels for one.
+    fn tell(&mut self) {
+        let Some((id, created_time)) = self.untold.iter().nth(self.useless).map(|(id, time)| (*id, *time)) else {
+            return;
+        };
+        match self.api.load(id, created_time) {
+            Ok(at_once) => {
+                if self.failures > 0 {
+                    tracing::info!("the gateway was told of its new keys");
+                }
+                self.untold.clear();
+                (self.useless, self.failures) = (0, 0);
+                self.reloads = Some(at_once);
+            }
+            Err(GatewayError::Channel(ChannelReason::Conflict)) => {
+                // It is gone, or another one by now: nobody needs its key.
+                self.untold.remove(&id);
+                if self.untold.is_empty() {
+                    tracing::warn!("the admin API shows no channel that a key was written into: is it this gateway's?");
                     self.reloads = Some(false);
-                    if before != self.reloads {
-                        tracing::warn!(%error, "the gateway was not told of a new key; it loads it at its next reload");
-                    }
-                    return;
                 }
             }
-            // new-api loads all its channels for one of them.
-            if self.kind() == Some(GatewayKind::NewApi) {
-                return;
+            // The next one may do.
+            Err(GatewayError::Channel(_)) if self.useless + 1 < self.untold.len() => self.useless += 1,
+            Err(error) => {
+                if self.failures == 0 {
+                    tracing::warn!(%error, "the gateway cannot be told of new keys by its admin API; it is tried again");
+                }
+                let pause = self.pause.saturating_mul(1 << self.failures.min(4)).min(LONGEST_PAUSE);
+                self.resume = Instant::now() + pause;
+                self.failures = self.failures.saturating_add(1);
+                self.useless = 0;
+                self.reloads = Some(false);
             }
         }
+    }
+
+    fn is_due(&self) -> bool {
+        !self.untold.is_empty() && Instant::now() >= self.resume
     }
 }
 
 impl Gateway for Reloading {
     fn observe(&mut self, channels: &[ChannelSelect]) -> Result<Vec<ChannelView>, GatewayError> {
-        self.database.observe(channels)
+        let views = self.database.observe(channels)?;
+        if self.distrusts && !views.is_empty() {
+            self.distrusts = false;
+            // The others load their channels from time to time by themselves.
+            if self.kind() == Some(GatewayKind::OneHub) {
+                self.untold.extend(views.iter().map(|view| (view.id, view.created_time)));
+            }
+        }
+        Ok(views)
     }
 
     fn list(&mut self) -> Result<Vec<ChannelView>, GatewayError> {
@@ -60,9 +123,20 @@ impl Gateway for Reloading {
         // One-API does not reload whatever it is told.
         if self.database.kind() != Some(GatewayKind::OneApi) {
             let written = batch.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-            self.reload(written.map(|(publication, _)| publication));
+            self.untold.extend(written.map(|(publication, _)| (publication.id, publication.created_time)));
         }
         answers
+    }
+
+    fn begin(&mut self) {
+        self.distrusts = true;
+    }
+
+    fn catch_up(&mut self) -> bool {
+        if self.is_due() {
+            self.tell();
+        }
+        self.is_due()
     }
 
     fn kind(&self) -> Option<GatewayKind> {

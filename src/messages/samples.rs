@@ -207,6 +207,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NeedsChannelKey { kind: 33 },
         UnsafeKey,
         TemplateField { field: "id_token" },
+        Refused,
         Conflict,
         ListedTwice { owner: "a" },
         SameDatabase { other: "eu" },

@@ -51,6 +51,8 @@ pub enum ChannelReason {
         /// The field.
         field: String,
     },
+    /// The gateway's admin API did not take its key, and said nothing that is known here.
+    Refused,
     /// The row changed between our look and our write.
     Conflict,
     /// Two names for one channel.

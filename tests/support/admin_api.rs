@@ -65,9 +65,22 @@ struct Gateway {
     /// Ids of channels that are not there and got an ability all the same.
     junk: BTreeSet<i64>,
     requests: Vec<String>,
-    /// Answers every request with this.
-    broken: Option<(u16, String)>,
+    /// Answers every request with this, once so many more have been answered as ever.
+    broken: Option<(usize, u16, String)>,
+    /// Refuses what is written into this channel: everything, or the status alone.
+    refusing: BTreeMap<i64, Refusing>,
+    /// Says nothing of the channel after a write.
+    is_terse: bool,
+    /// How long each write takes.
+    slowness: Duration,
     is_administrator: bool,
+}
+
+/// What of a channel may not be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusing {
+    Everything,
+    Status,
 }
 
 /// A running admin API.
@@ -87,6 +100,9 @@ impl AdminApi {
             junk: BTreeSet::new(),
             requests: Vec::new(),
             broken: None,
+            refusing: BTreeMap::new(),
+            is_terse: false,
+            slowness: Duration::ZERO,
             is_administrator: true,
         };
         gateway.reload();
@@ -137,14 +153,49 @@ impl AdminApi {
         self.gateway().junk.clone()
     }
 
-    /// `METHOD /path` of every request so far.
+    /// `METHOD /path` of every request so far, and of a write the channel and the fields that it names.
     pub fn requests(&self) -> Vec<String> {
         self.gateway().requests.clone()
     }
 
+    /// Those of them that were writes.
+    pub fn writes(&self) -> Vec<String> {
+        self.requests().into_iter().filter(|request| !request.starts_with("GET")).collect()
+    }
+
     /// Answers everything with this from now on.
     pub fn break_with(&self, status: u16, body: &str) {
-        self.gateway().broken = Some((status, body.to_owned()));
+        self.break_after(0, status, body);
+    }
+
+    /// Answers everything with this after so many more requests.
+    pub fn break_after(&self, requests: usize, status: u16, body: &str) {
+        self.gateway().broken = Some((requests, status, body.to_owned()));
+    }
+
+    /// Answers as ever again.
+    pub fn mend(&self) {
+        self.gateway().broken = None;
+    }
+
+    /// Refuses to write into this channel from now on, in words that nobody knows.
+    pub fn refuse(&self, id: i64, what: Refusing) {
+        self.gateway().refusing.insert(id, what);
+    }
+
+    /// Takes what is written into every channel again.
+    pub fn accept(&self) {
+        self.gateway().refusing.clear();
+    }
+
+    /// Takes this long for each write from now on.
+    pub fn be_slow(&self, slowness: Duration) {
+        self.gateway().slowness = slowness;
+    }
+
+    /// Answers writes without the channel from now on.
+    pub fn be_terse(&self) {
+        self.gateway().is_terse = true;
     }
 
     /// The access token's user is one like any other from now on.
@@ -216,8 +267,10 @@ impl Gateway {
     /// What stops a request before it reaches its route.
     fn gate(&mut self, request: String, headers: &HeaderMap) -> Option<Answer> {
         self.requests.push(request);
-        if let Some((status, body)) = &self.broken {
-            return Some((StatusCode::from_u16(*status).unwrap(), body.clone()));
+        match &mut self.broken {
+            Some((0, status, body)) => return Some((StatusCode::from_u16(*status).unwrap(), body.clone())),
+            Some((left, ..)) => *left -= 1,
+            None => {}
         }
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         if header("authorization") != token() {
@@ -231,6 +284,18 @@ impl Gateway {
             return Some((StatusCode::UNAUTHORIZED, failure(message).1));
         }
         (!self.is_administrator).then(|| failure("无权进行此操作，权限不足"))
+    }
+
+    fn has(&self, id: i64) -> bool {
+        !self.channels(&format!("id = {id}")).is_empty()
+    }
+
+    fn refuses(&self, id: i64, status: bool) -> Option<Answer> {
+        let refused = match self.refusing.get(&id)? {
+            Refusing::Everything => true,
+            Refusing::Status => status,
+        };
+        refused.then(|| failure(&format!("cannot write {SENTINEL}")))
     }
 
     fn set(&self, id: i64, column: &str, value: &Value) -> usize {
@@ -284,12 +349,20 @@ async fn channel(State(gateway): Shared, headers: HeaderMap, Path(id): Path<i64>
 }
 
 async fn update(State(gateway): Shared, headers: HeaderMap, body: Bytes) -> Answer {
+    let slowness = gateway.lock().unwrap().slowness;
+    tokio::time::sleep(slowness).await;
     let mut gateway = gateway.lock().unwrap();
-    if let Some(stopped) = gateway.gate("PUT /api/channel/".into(), &headers) {
+    let sent: Option<Map<String, Value>> = serde_json::from_slice(&body).ok();
+    let id = sent.as_ref().and_then(|sent| sent.get("id")?.as_i64()).unwrap_or_default();
+    let fields = sent.iter().flat_map(Map::keys).filter(|field| *field != "id");
+    let request = fields.fold(format!("PUT /api/channel/ {id}"), |request, field| request + " " + field);
+    if let Some(stopped) = gateway.gate(request, &headers) {
         return stopped;
     }
-    let Ok(Value::Object(sent)) = serde_json::from_slice(&body) else { return failure("invalid character") };
-    let id = sent.get("id").and_then(Value::as_i64).unwrap_or_default();
+    let Some(sent) = sent else { return failure("invalid character") };
+    if let Some(refused) = gateway.refuses(id, sent.contains_key("status")) {
+        return refused;
+    }
     if gateway.program == Program::NewApi2026 && sent.contains_key("status") {
         return failure("channel status cannot be changed here");
     }
@@ -298,11 +371,10 @@ async fn update(State(gateway): Shared, headers: HeaderMap, body: Bytes) -> Answ
             gateway.set(id, column, &json!(""));
         }
     }
-    let mut found = false;
     for (column, value) in sent.iter().filter(|(column, _)| *column != "id") {
-        found |= gateway.set(id, column, value) == 1;
+        gateway.set(id, column, value);
     }
-    if !found {
+    if !gateway.has(id) {
         if gateway.program == Program::NewApi2026 {
             return failure("record not found");
         }
@@ -316,11 +388,15 @@ async fn update(State(gateway): Shared, headers: HeaderMap, body: Bytes) -> Answ
     if matches!(gateway.program, Program::NewApi2026 | Program::OneHub) {
         gateway.reload();
     }
+    if gateway.is_terse {
+        return (StatusCode::OK, json!({ "success": true, "message": "" }).to_string());
+    }
     // The whole channel, its key included.
     success(&gateway.channels(&format!("id = {id}")).pop().unwrap())
 }
 
-async fn set_status(State(gateway): Shared, headers: HeaderMap, Path(id): Path<i64>, body: Bytes) -> Answer {
+/// A status that is set to what it is changes nothing, and nothing is loaded for it.
+async fn set_status(State(gateway): Shared, headers: HeaderMap, Path(id): Path<String>, body: Bytes) -> Answer {
     let mut gateway = gateway.lock().unwrap();
     let stopped = gateway.gate(format!("POST /api/channel/{id}/status"), &headers);
     if gateway.program != Program::NewApi2026 {
@@ -329,12 +405,18 @@ async fn set_status(State(gateway): Shared, headers: HeaderMap, Path(id): Path<i
     if let Some(stopped) = stopped {
         return stopped;
     }
+    let Ok(id) = id.parse() else { return failure("无效的参数") };
     let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
-    if gateway.set(id, "status", &sent["status"]) == 0 {
-        return failure("record not found");
+    if let Some(refused) = gateway.refuses(id, true) {
+        return refused;
     }
-    let sql = "UPDATE abilities SET enabled = ?2 WHERE channel_id = ?1";
-    gateway.connect().execute(sql, (id, sent["status"] == json!(1))).unwrap();
-    gateway.reload();
-    success(&Value::Null)
+    let channel = gateway.channels(&format!("id = {id}")).pop();
+    let changes = channel.is_some_and(|channel| channel["status"] != sent["status"]);
+    if changes {
+        gateway.set(id, "status", &sent["status"]);
+        let sql = "UPDATE abilities SET enabled = ?2 WHERE channel_id = ?1";
+        gateway.connect().execute(sql, (id, sent["status"] == json!(1))).unwrap();
+        gateway.reload();
+    }
+    success(&changes.into())
 }

@@ -194,7 +194,12 @@ impl Room {
         };
         let (view, record, key) = (view?, record?, key?);
         let delivery = self.delivery(index, view, record, key, owner, reenable, fingerprinter, now);
-        self.stand(index, Some(view), ChannelState::Pending, None, now, events);
+        // Another try is not told of, and does not end what was.
+        let (state, reason) = match &self.targets[index].standing.reason {
+            Some(ChannelReason::Refused) => (ChannelState::Unsupported, Some(ChannelReason::Refused)),
+            _ => (ChannelState::Pending, None),
+        };
+        self.stand(index, Some(view), state, reason, now, events);
         Some(delivery)
     }
 

@@ -28,16 +28,18 @@ pub(super) enum Refusal {
     NoRoute,
 }
 
-/// The `data` of a successful answer.
+/// The `data` of a successful answer; `None` where it has none.
 ///
 /// # Errors
 /// What the answer means otherwise.
-pub(super) fn data(status: u16, body: &[u8]) -> Result<Value, Refusal> {
+pub(super) fn data(status: u16, body: &[u8]) -> Result<Option<Value>, Refusal> {
     let envelope: Option<Value> = serde_json::from_slice(body).ok().filter(Value::is_object);
     let words = envelope.as_ref().and_then(|envelope| envelope["message"].as_str()).unwrap_or_default();
     match (status, envelope.as_ref().map(|envelope| &envelope["success"])) {
         (429, _) => Err(Refusal::Api(ApiFailure::RateLimited)),
-        (200, Some(Value::Bool(true))) => Ok(envelope.map(|mut envelope| envelope["data"].take()).unwrap_or_default()),
+        (200, Some(Value::Bool(true))) => {
+            Ok(envelope.and_then(|mut envelope| envelope.get_mut("data").map(Value::take)))
+        }
         (_, Some(Value::Bool(false))) => Err(meaning(words)),
         (401 | 403, _) => Err(Refusal::Api(ApiFailure::Denied)),
         (404 | 405, _) => Err(Refusal::NoRoute),
@@ -69,13 +71,13 @@ fn meaning(words: &str) -> Refusal {
 /// # Errors
 /// When it is no list.
 pub(super) fn page(data: &Value) -> Result<&[Value], ApiFailure> {
-    let lists = [data, &data["items"], &data["data"]];
-    if let Some(list) = lists.into_iter().find_map(Value::as_array) {
-        return Ok(list);
+    let wrapped = || ["items", "data"].iter().find_map(|name| data.get(name));
+    match if data.is_object() { wrapped() } else { Some(data) } {
+        Some(Value::Array(list)) => Ok(list),
+        // one-hub and new-api write `null` for an empty list.
+        Some(Value::Null) => Ok(&[]),
+        _ => Err(ApiFailure::NotTheApi { status: 200 }),
     }
-    // one-hub and new-api write `null` for an empty list.
-    let is_empty = data.is_null() || lists[1..].iter().any(|list| list.is_null()) && data.is_object();
-    if is_empty { Ok(&[]) } else { Err(ApiFailure::NotTheApi { status: 200 }) }
 }
 
 /// A channel as the API shows it: mostly without its key.
@@ -146,7 +148,8 @@ mod tests {
     #[test]
     fn statuses_that_are_no_answer_are_told_apart() {
         let success = json!({"success": true, "data": 1});
-        assert_eq!(data(200, success.to_string().as_bytes()), Ok(json!(1)));
+        assert_eq!(data(200, success.to_string().as_bytes()), Ok(Some(json!(1))));
+        assert_eq!(data(200, br#"{"success":true}"#), Ok(None));
         assert_eq!(refusal(429, &json!({})), Refusal::Api(ApiFailure::RateLimited));
         assert_eq!(refusal(401, &json!({"message": "x"})), Refusal::Api(ApiFailure::Denied));
         let user = json!({"success": false, "message": "无权进行此操作，未提供 New-Api-User"});
@@ -167,7 +170,9 @@ mod tests {
         for empty in [json!([]), json!(null), json!({"items": null, "total": 0}), json!({"data": []})] {
             assert!(page(&empty).unwrap().is_empty(), "{empty}");
         }
-        assert!(page(&json!("text")).is_err());
+        for no_list in [json!("text"), json!({}), json!({"total": 0}), json!({"items": 0}), json!({"data": {}})] {
+            assert_eq!(page(&no_list), Err(ApiFailure::NotTheApi { status: 200 }), "{no_list}");
+        }
     }
 
     #[test]

@@ -82,12 +82,12 @@ impl Dialect {
     pub(super) fn select(&self, kind: GatewayKind, columns: &HashSet<String>) -> String {
         let as_text = |column: &str| format!("CAST({column} AS {})", self.text);
         let where_there = |name: &str| if columns.contains(name) { as_text(name) } else { "NULL".to_owned() };
-        let abilities_off = match kind {
-            GatewayKind::OneHub => "'0'",
-            GatewayKind::OneApi | GatewayKind::NewApi => {
+        let abilities_off = match has_abilities(kind) {
+            true => {
                 "CASE WHEN EXISTS (SELECT 1 FROM abilities WHERE channel_id = channels.id AND enabled = FALSE)
                  THEN '1' ELSE '0' END"
             }
+            false => "'0'",
         };
         let mut sql = "SELECT ".to_owned();
         for column in ["id", "type", "name", "status", self.key, "created_time"] {
@@ -96,7 +96,7 @@ impl Dialect {
         }
         let (other_info, channel_info) = (where_there("other_info"), where_there("channel_info"));
         // Writing to a String cannot fail, here and below.
-        let _ = write!(sql, "{other_info}, {channel_info}, {abilities_off} FROM channels");
+        let _ = write!(sql, "{other_info}, {channel_info}, {abilities_off} FROM {}", there_are(kind));
         sql
     }
 
@@ -120,24 +120,27 @@ impl Dialect {
     }
 
     /// What a write needs the right to do, done to no row.
-    pub(super) fn rehearsal(&self) -> [String; 3] {
+    pub(super) fn rehearsal(&self, kind: GatewayKind) -> Vec<String> {
         let key = self.key;
-        [
-            self.lock(&[0]),
-            format!("UPDATE channels SET {key} = {key}, status = status WHERE id = 0 AND 1 = 0"),
-            "UPDATE abilities SET enabled = enabled WHERE channel_id = 0 AND 1 = 0".to_owned(),
-        ]
+        let mut statements =
+            vec![self.lock(&[0]), format!("UPDATE channels SET {key} = {key}, status = status WHERE id = 0 AND 1 = 0")];
+        if has_abilities(kind) {
+            statements.push("UPDATE abilities SET enabled = enabled WHERE channel_id = 0 AND 1 = 0".to_owned());
+        }
+        statements
     }
 
     /// One text that changes when one of these channels does, or an ability of theirs.
-    pub(super) fn checksum(&self, ids: &[i64]) -> String {
-        let abilities = "SELECT COUNT(*) FROM abilities WHERE enabled = FALSE AND";
+    pub(super) fn checksum(&self, kind: GatewayKind, ids: &[i64]) -> String {
+        let (channels, ids) = (there_are(kind), one_of(ids));
+        let abilities = match has_abilities(kind) {
+            true => format!("SELECT COUNT(*) FROM abilities WHERE enabled = FALSE AND channel_{ids}"),
+            false => "SELECT 0".to_owned(),
+        };
         format!(
-            "SELECT CAST(COUNT(*) AS {text}), CAST({} AS {text}), CAST(({abilities} channel_{}) AS {text})
-             FROM channels WHERE {}",
+            "SELECT CAST(COUNT(*) AS {text}), CAST({} AS {text}), CAST(({abilities}) AS {text})
+             FROM {channels} WHERE {ids}",
             self.checksum,
-            one_of(ids),
-            one_of(ids),
             text = self.text,
         )
     }
@@ -150,6 +153,19 @@ impl Dialect {
             format!("SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = 60000")
         })
     }
+}
+
+/// Where channels are read from. one-hub keeps what was deleted.
+fn there_are(kind: GatewayKind) -> &'static str {
+    match kind {
+        GatewayKind::OneHub => "(SELECT * FROM channels WHERE deleted_at IS NULL) AS channels",
+        GatewayKind::OneApi | GatewayKind::NewApi => "channels",
+    }
+}
+
+/// one-hub has no such table of its own.
+pub(super) fn has_abilities(kind: GatewayKind) -> bool {
+    kind != GatewayKind::OneHub
 }
 
 /// `id IN (1, 2)`: numbers need no binding. An empty list finds nothing.

@@ -41,7 +41,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(3);
 /// How often an address that stands in a file is read again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
-/// One-API or New API, by the database server it runs on.
+/// One-API, New API or (beside its admin API) one-hub, by the database server it runs on.
 pub struct ServerGateway {
     address: SecretSource,
     plan: Arc<GatewayPlan>,
@@ -101,7 +101,7 @@ impl ServerGateway {
     ) -> Result<T, GatewayReason> {
         let recognised = self.recognised().await?;
         self.kind = Some(recognised.kind);
-        accept(recognised.kind, self.plan.kind, false)?;
+        accept(recognised.kind, self.plan.kind, self.plan.api.is_some())?;
         let began = Instant::now();
         loop {
             let session = self.session.as_mut().ok_or_else(no_session)?;
@@ -219,8 +219,8 @@ impl ServerGateway {
 
     fn try_write(&mut self) -> Result<(), GatewayReason> {
         self.block_on(async |gateway| {
-            let rehearse = async |link: &mut Link, dialect: &'static Dialect, _: &Recognised, patience| {
-                write::rehearse(link, dialect, patience).await
+            let rehearse = async |link: &mut Link, dialect: &'static Dialect, recognised: &Recognised, patience| {
+                write::rehearse(link, dialect, recognised.kind, patience).await
             };
             gateway.visit(true, rehearse).await
         })
@@ -229,8 +229,8 @@ impl ServerGateway {
     /// One text that changes when one of the watched channels does.
     async fn checksum(&mut self) -> Option<Vec<link::TextRow>> {
         let ids: Vec<i64> = self.watched.iter().copied().collect();
-        let session = self.session.as_mut()?;
-        let sql = session.dialect.checksum(&ids);
+        let (kind, session) = (self.kind?, self.session.as_mut()?);
+        let sql = session.dialect.checksum(kind, &ids);
         tokio::time::timeout(ANSWER_WITHIN, session.link.rows(&sql, &[])).await.ok()?.ok()
     }
 }

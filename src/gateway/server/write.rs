@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::Recognised;
 use super::diagnose::Obstacle;
-use super::dialect::Dialect;
+use super::dialect::{Dialect, has_abilities};
 use super::link::{Link, Value};
 use super::rows;
 use crate::channel::view::ChannelView;
+use crate::config::plan::GatewayKind;
 use crate::failpoint::failpoint;
 use crate::gateway::batch::{READ_BACK_OTHERWISE, confirm, is_half_disabled, reads_as_written, writable};
 use crate::gateway::{Publication, Published};
@@ -37,7 +38,7 @@ pub(super) async fn write(
     let mut written = Vec::with_capacity(batch.len());
     for publication in batch {
         written.push(match writable(recognised.kind, views.get(&publication.id)) {
-            Ok(view) => write_one(link, dialect, publication, view).await?,
+            Ok(view) => write_one(link, dialect, recognised.kind, publication, view).await?,
             Err(reason) => Err(reason),
         });
     }
@@ -61,9 +62,14 @@ pub(super) async fn write(
 }
 
 /// Does everything that a write does, to no row.
-pub(super) async fn rehearse(link: &mut Link, dialect: &Dialect, patience: Duration) -> Result<(), Obstacle> {
+pub(super) async fn rehearse(
+    link: &mut Link,
+    dialect: &Dialect,
+    kind: GatewayKind,
+    patience: Duration,
+) -> Result<(), Obstacle> {
     begin(link, dialect, patience).await?;
-    for statement in dialect.rehearsal() {
+    for statement in dialect.rehearsal(kind) {
         link.rows(&statement, &[]).await?;
     }
     link.say("ROLLBACK").await?;
@@ -83,6 +89,7 @@ async fn begin(link: &mut Link, dialect: &Dialect, patience: Duration) -> Result
 async fn write_one(
     link: &mut Link,
     dialect: &Dialect,
+    kind: GatewayKind,
     publication: &Publication,
     view: &ChannelView,
 ) -> sqlx::Result<Result<bool, ChannelReason>> {
@@ -103,7 +110,7 @@ async fn write_one(
     // Never from 2: that was somebody's hand.
     let enable = format!("UPDATE channels SET status = 1 WHERE id = {id} AND status = 3");
     let reenabled = link.execute(&enable, &[]).await? == 1;
-    if reenabled || is_half_disabled(publication, view) {
+    if has_abilities(kind) && (reenabled || is_half_disabled(publication, view)) {
         // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
         link.execute(&format!("UPDATE abilities SET enabled = TRUE WHERE channel_id = {id}"), &[]).await?;
     }

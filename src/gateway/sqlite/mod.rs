@@ -30,7 +30,7 @@ use crate::reason::{ChannelReason, GatewayReason};
 /// For how long after somebody else's write the gateway counts as busy.
 const BUSY_FOR: Duration = Duration::from_secs(3);
 
-/// One-API or New API, by the SQLite file it runs on.
+/// One-API, New API or (beside its admin API) one-hub, by the SQLite file it runs on.
 #[derive(Debug)]
 pub struct SqliteGateway {
     database: PathBuf,

@@ -283,6 +283,11 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("`channel_key` names `{field}`, which the provider's answer does not have."),
             "Correct `channel_key`, or ask for the field with `scope` (an `id_token` needs `openid`).",
         ),
+        ChannelReason::Refused => Message::new(
+            "The gateway's admin API did not take this channel's key or its status, and gave no reason that is known here.",
+            "It is tried again every minute. The gateway's own log says why; saving the channel in its web page may say it \
+             too.",
+        ),
         ChannelReason::Conflict => Message::new(
             "The channel's row was changed between our look and our write; nothing was written.",
             "Nothing: it is looked at afresh and tried again.",

@@ -249,6 +249,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("`channel_key` 用到了 `{field}`，但服务商的应答中没有它。"),
             "请改正 `channel_key`，或通过 `scope` 申请该字段（`id_token` 需要 `openid`）。",
         ),
+        ChannelReason::Refused => Message::new(
+            "网关的管理接口没有接受这个渠道的密钥或状态，也没有给出 sidecar 认识的原因。",
+            "每分钟自动重试。原因见网关自己的日志；在网关网页中保存该渠道也可能会显示。",
+        ),
         ChannelReason::Conflict => {
             Message::new("在读取与写入之间，渠道的记录被改动了；没有写入。", "无需处理：会重新读取并重试。")
         }
