@@ -302,6 +302,53 @@ on_every_server! {
         });
     }
 
+    fn a_server_that_became_read_only_is_away_until_it_is_not(engine) {
+        block_on(async {
+            let store = Store::on_its_own_server(engine);
+            let home = Home::at(&store.dsn());
+            let (vault, _) = home.open().await;
+            vault.handle.commit(write(1, "first")).await.unwrap();
+            let other = home.site().await;
+            // As after a failover: the old primary keeps its sessions, and their locks.
+            let read_only = |is| match engine {
+                Engine::MariaDb => drop(store.server().administer(&format!("SET GLOBAL read_only = {is}"))),
+                _ => {
+                    store.server().administer(&format!("ALTER SYSTEM SET default_transaction_read_only = {is}"));
+                    store.server().administer("SELECT pg_reload_conf()");
+                }
+            };
+            read_only(1);
+            // A server that reads its settings again does so soon.
+            let mut standing = vault.handle.standing();
+            for nth in 0.. {
+                match vault.handle.commit(write(1, &nth.to_string())).await {
+                    Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(VaultError(VaultReason::ServerAway { error, .. })) => {
+                        assert!(error.contains("read-only"), "{error}");
+                        break;
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            assert!(matches!(&*standing.borrow_and_update(), Standing::Unsure(_)), "nothing is begun meanwhile");
+            assert!(vault.handle.confirm().await.is_err());
+            read_only(0);
+            let ours = standing.wait_for(|standing| *standing == Standing::Ours);
+            tokio::time::timeout(Duration::from_secs(20), ours).await.expect("it is had again").unwrap();
+            vault.handle.commit(write(1, "last")).await.unwrap();
+            vault.close();
+
+            // Whoever stands by waits for it, too.
+            read_only(1);
+            let away = other.open(Some(&home.key), 4).await.err().map(|error| error.0);
+            assert!(matches!(away, Some(VaultReason::ServerAway { .. })), "{away:?}");
+            read_only(0);
+            let (vault, contents) = home.open().await;
+            assert_eq!(tokens(&contents), ["last"]);
+            vault.close();
+        });
+    }
+
     fn the_last_word_about_a_killed_server_is_its_count(engine) {
         block_on(async {
             let store = Store::on_its_own_server(engine);

@@ -306,6 +306,11 @@ impl Agent {
         agent
     }
 
+    /// What it goes by: the last config that was good.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
     /// Where signals and watchers send what they see.
     pub fn reports(&self) -> mpsc::UnboundedSender<Report> {
         self.reports.clone()
