@@ -102,6 +102,11 @@ impl Courier {
         self.changed = true;
     }
 
+    /// The wall clock was set: what was to be done when may be due now, or not yet.
+    pub fn clock_was_set(&mut self) {
+        self.changed = true;
+    }
+
     /// The trouble that stands with the subject of this event.
     pub fn standing(&self, like: &Event) -> Option<&Event> {
         self.policy.standing(like)
