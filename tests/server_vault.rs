@@ -190,6 +190,29 @@ on_every_server! {
         });
     }
 
+    fn the_oldest_of_many_fingerprints_is_found_by_an_index(engine) {
+        block_on(async {
+            let store = Store::empty(engine);
+            let home = Home::at(&store.dsn());
+            home.open().await.0.close();
+            let (catalogue, name) = match engine {
+                Engine::MariaDb => ("information_schema.statistics WHERE table_schema = DATABASE() AND", "index_name"),
+                _ => ("pg_indexes WHERE", "indexname"),
+            };
+            let index = "one_api_sidecar_fingerprint_age";
+            let count = store.query(&format!("SELECT count(DISTINCT {name}) FROM {catalogue} {name} = '{index}'"));
+            assert_eq!(count, "1");
+            // A vault from before there was one is as good.
+            store.run(&match engine {
+                Engine::MariaDb => format!("DROP INDEX {index} ON one_api_sidecar_fingerprint"),
+                _ => format!("DROP INDEX {index}"),
+            });
+            let (vault, _) = home.open().await;
+            vault.handle.commit(write(1, "first")).await.unwrap();
+            vault.close();
+        });
+    }
+
     fn a_vault_that_lost_a_table_is_left_alone(engine) {
         for table in ["meta", "record", "owner"] {
             block_on(async {
