@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use crate::agent::held::Held;
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::policy::LONGEST_WAIT;
-use crate::credential::record::{HaltKind, Outcome, Record, RecordId, Settled};
+use crate::credential::record::{Answer, HaltKind, Outcome, Record, RecordId, Settled};
 use crate::failpoint::failpoint;
 use crate::oauth::{client, request};
 use crate::reason::{Reason, SecretReason, TokenReason, VaultReason};
@@ -139,10 +139,11 @@ impl Flight {
         failpoint!("after-marker");
 
         let sent_at = clock.uptime().awake;
-        let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
+        let mut outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         failpoint!("answer-read");
         let now = clock.now();
         report(FlightReport::Answered { pause: pause(&outcome, now) });
+        self.keep_secret(&mut outcome).await;
         let held = match (&outcome, token, record.state.attempt) {
             (Outcome::Answered(_), Some(sent), Some(attempt)) => {
                 let (plan, outcome) = (Arc::clone(&self.plan), outcome.clone());
@@ -166,6 +167,23 @@ impl Flight {
             }
         }
         self.land((record, settled), held, sent_at, report).await;
+    }
+
+    /// Takes the error code out of an answer if it is one of our own secrets: a server may repeat an earlier one, which
+    /// only its fingerprint knows.
+    async fn keep_secret(&self, outcome: &mut Outcome) {
+        let Outcome::Answered(Answer { access: Err(error), .. }) = outcome else { return };
+        let TokenReason::UnknownError { code, .. } = &mut error.reason else { return };
+        let Some(fingerprint) = code.as_deref().map(|code| self.shared.vault.fingerprinter().of(&Secret::new(code)))
+        else {
+            return;
+        };
+        for kind in [FingerprintKind::RefreshToken, FingerprintKind::Key] {
+            if !self.shared.vault.seen_by(kind, fingerprint).await.is_ok_and(|seen_by| seen_by.is_empty()) {
+                *code = None;
+                return;
+            }
+        }
     }
 
     /// Commits until it is durable: what is held in memory only must not be lost. If the vault is another's now, the
