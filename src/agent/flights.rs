@@ -54,7 +54,8 @@ impl Agent {
             active.queued = false;
             return self.queue.done(&active.host, now);
         }
-        (active.queued, active.in_flight, active.forced) = (false, true, false);
+        (active.queued, active.in_flight) = (false, true);
+        (active.forced, active.forced_by_pass) = (false, false);
         self.passes.note_try(id);
         let flight =
             Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };

@@ -138,8 +138,10 @@ struct Active {
     queued: bool,
     /// Its place in the order of due times.
     due: Option<Timestamp>,
-    /// Refresh even if it is not due.
+    /// Refresh even if it is not due: a gateway calls its key dead.
     forced: bool,
+    /// The same, for a pass.
+    forced_by_pass: bool,
     told_expired: bool,
     told_short: bool,
     seed_problem: Option<Reason>,
@@ -165,6 +167,7 @@ impl Active {
             queued: false,
             due: None,
             forced: false,
+            forced_by_pass: false,
             told_expired: false,
             told_short: false,
             seed_problem: None,
@@ -488,7 +491,10 @@ impl Agent {
         }
         if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;
-            self.sweep();
+            // What hangs is not read twice.
+            if self.seeds_underway == 0 {
+                self.sweep();
+            }
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
             self.tidy_at = None;
@@ -574,9 +580,13 @@ impl Agent {
         }
         let lag = rooms::lag(&self.rooms, &active.plan);
         let decision = decide(&active.plan, record, lag, now);
+        // A pass that refreshes everything does not hurry what is asked once more, late: its key lives on that.
+        let lives = || record.access.as_ref().is_some_and(|grant| grant.expires_at > now);
+        let is_spared = || record.state.lost.is_some() && lives();
+        let forced = active.forced || active.forced_by_pass && !is_spared();
         let wanted = match decision {
             TokenDecision::Refresh(_) => true,
-            TokenDecision::Keep(_) | TokenDecision::BackOff(_) => active.forced && record.state.halt.is_none(),
+            TokenDecision::Keep(_) | TokenDecision::BackOff(_) => forced && record.state.halt.is_none(),
             TokenDecision::Halt(..) => false,
         };
         let paused = self.queue.paused_until(&active.host, now).filter(|_| wanted);
