@@ -139,6 +139,69 @@ fn row_16_one_seed_in_two_credentials_is_one_credentials() {
 }
 
 #[test]
+fn what_has_nothing_to_send_stays_halted_when_it_is_asked_to_try_again() {
+    let scene = Scene::strict(HOUR, "");
+    scene.set_seed("seed", "sentinel-5d3b9f-mistyped");
+    assert_eq!(scene.bench.run_command(&["once"]).code, Some(4));
+    assert_eq!(scene.state(), "halted revoked");
+    let retried = scene.bench.run_command(&["retry", NAME]);
+    assert!(retried.code == Some(4) && retried.stderr.contains("login"), "{retried:?}");
+    let agent = scene.bench.start();
+    let retry = || assert_eq!(scene.bench.run_command(&["retry", NAME]).code, Some(0), "{}", agent.output());
+    retry();
+    // A pass reads the seed, too, and settles after that.
+    assert_eq!(scene.bench.run_command(&["once"]).code, Some(4));
+    assert_eq!(scene.state(), "halted revoked", "it still says why nothing happens");
+    scene.log_in();
+    retry();
+    scene.assert_becomes("active");
+    agent.stop();
+    assert_eq!(scene.sent().len(), 2);
+}
+
+#[test]
+fn row_45_a_forced_pass_leaves_what_is_asked_late_to_its_time() {
+    let scene = begun();
+    scene.endpoint.script([Action::Reset]);
+    for pass in 0..3 {
+        let once = scene.bench.run_command(&["once", "--force"]);
+        assert_eq!(once.code, Some(1), "{once:?}");
+        assert_eq!(scene.state(), "uncertain");
+        assert_eq!(scene.sent().len(), 2, "pass {pass}: it is not asked again while its key lives");
+    }
+    // Whoever means this one and knows what they do says so.
+    assert_eq!(scene.bench.run_command(&["retry", NAME]).code, Some(0));
+    scene.once();
+    assert_eq!(scene.state(), "active");
+    assert_eq!(scene.sent().len(), 3);
+}
+
+#[test]
+fn an_error_code_that_is_an_earlier_refresh_token_is_not_shown() {
+    let scene = Scene::strict(HOUR, "rotates = true");
+    let answer = |token: &str, successor: &str| {
+        Action::json(200, format!(r#"{{"access_token":"{token}","expires_in":3600,"refresh_token":"{successor}"}}"#))
+    };
+    let refusal = |code: &str| Action::json(400, format!(r#"{{"error":"{code}"}}"#));
+    let secrets = ["plain_seed", "plain_key", "plain_successor"];
+    scene.set_seed("seed", secrets[0]);
+    scene.endpoint.script([answer(secrets[1], secrets[2]), answer("other_key", "other_successor")]);
+    scene.once();
+    scene.bench.run_command(&["once", "--force"]);
+    for secret in secrets {
+        scene.endpoint.script([refusal(secret)]);
+        let once = scene.bench.run_command(&["once", "--force"]);
+        let (_, status) = scene.status_of(NAME);
+        assert!(status["last_error"].as_str().is_some_and(|error| error.contains("400")), "{status}");
+        let shown = format!("{once:?}{status}{:?}", scene.records()[0].state);
+        assert!(!shown.contains(secret), "{shown}");
+    }
+    scene.endpoint.script([refusal("odd_and_unknown")]);
+    let once = scene.bench.run_command(&["once", "--force"]);
+    assert!(once.stderr.contains("odd_and_unknown"), "{once:?}");
+}
+
+#[test]
 fn row_62_a_renamed_credential_keeps_its_record() {
     let scene = begun();
     scene.write(&[scene.kept_as("renamed", NAME)]);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use support::database;
 use support::endpoint::{Endpoint, Options};
 use support::process::{Bench, Sidecar};
-use support::{SOON, eventually, looks};
+use support::{SENTINEL, SOON, eventually, looks};
 
 const A_SECOND: Duration = Duration::from_secs(1);
 
@@ -242,4 +242,24 @@ fn sighup_reads_the_config_again() {
     let edited = Instant::now();
     agent.hangup();
     scene.assert_applied(agent, edited, A_SECOND);
+}
+
+#[test]
+fn row_54_a_notifier_that_was_corrected_is_used_at_once() {
+    let mut scene = Scene::new();
+    scene.bench.env("PUSHPLUS_TOKEN", format!("{SENTINEL}-pushplus"));
+    let (busy, well) = (Endpoint::answering(429, ""), Endpoint::answering(200, r#"{"code":200}"#));
+    let config = |notifier: &Endpoint| {
+        scene.config_of_a()
+            + "[[notify]]\ntype = \"pushplus\"\ntoken = { env = \"PUSHPLUS_TOKEN\" }\nevents = [\"all\"]\n"
+            + &format!("url = \"{}\"\n", notifier.url_of("/send"))
+    };
+    scene.bench.write_config(&config(&busy));
+    let agent = scene.start();
+    assert!(busy.wait_for_requests(1, SOON), "{}", agent.output());
+    // The former one is about to try again, and is refused again: that says nothing of the one in its place.
+    scene.bench.rename_config(&config(&well));
+    assert!(well.wait_for_requests(1, SOON), "{}", agent.output());
+    agent.stop();
+    assert_eq!(busy.requests().len(), 2, "it had its last try");
 }

@@ -15,6 +15,7 @@ use support::tls::{Authority, TlsFront};
 use support::{SENTINEL, SOON, eventually, looks};
 
 const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// A gateway, and credentials that are added as text.
 struct Stage {
@@ -136,6 +137,87 @@ fn row_40_retry_after_is_obeyed_in_both_forms_and_by_all_who_ask_that_host() {
     for name in ["seconds", "neighbour", "dated"] {
         assert!(eventually(SOON, || stage.key(name) != "old-key"), "{name}: {}", agent.output());
     }
+    agent.stop();
+}
+
+/// An endpoint that wants to be left alone for an hour, after these answers.
+fn busy_after(answers: usize, lifetime: Duration) -> Endpoint {
+    let headers = vec![("retry-after".to_owned(), "3600".to_owned())];
+    let fallback = Action::Answer { status: 429, headers, body: Vec::new() };
+    let endpoint = Endpoint::start(Options { lifetime, fallback, ..Options::default() });
+    endpoint.script(vec![Action::Normal; answers]);
+    endpoint
+}
+
+#[test]
+fn row_40_one_pass_does_not_wait_for_a_host_that_wants_to_be_left_alone() {
+    let endpoint = busy_after(0, HOUR);
+    let mut stage = Stage::new();
+    stage.config += "[agent]\nmax_in_flight_per_host = 1\n";
+    for name in ["first", "second"] {
+        stage.add(name, &endpoint.url(), &endpoint.issue(), "");
+    }
+    stage.bench.write_config(&stage.config);
+    let (mut once, _) = stage.bench.spawn_command(&["once"]);
+    let exit = once.wait_exit(SOON).and_then(|exit| exit.code());
+    assert_eq!(exit, Some(1), "{}", once.output());
+    assert_eq!(endpoint.requests().len(), 1, "the other one was not sent after it");
+    assert_no_secret("once", &once.output());
+}
+
+#[test]
+fn row_40_a_key_that_dies_while_its_host_wants_to_be_left_alone_is_told() {
+    let endpoint = busy_after(2, 4 * SECOND);
+    let mut stage = Stage::new();
+    stage.config += "[agent]\nmax_in_flight_per_host = 1\n";
+    for name in ["first", "second"] {
+        stage.add(name, &endpoint.url(), &endpoint.issue(), "");
+    }
+    let agent = stage.start();
+    let told = |name: &str| agent.lines_with("expired").iter().any(|line| line.contains(&format!("credential={name}")));
+    assert!(eventually(SOON, || told("first") && told("second")), "{}", agent.output());
+    assert_eq!(endpoint.requests().len(), 3, "one of them was never refused itself");
+    assert_eq!(stage.status("second")["state"], "expired");
+    assert_no_secret("the agent", &agent.stop());
+}
+
+#[test]
+fn a_secret_that_cannot_be_read_is_told_as_a_failure() {
+    let endpoint = Endpoint::start(Options::default());
+    let mut stage = Stage::new();
+    let more = "token_endpoint_auth_method = \"client_secret_post\"\nclient_secret = { file = \"missing\" }";
+    stage.add("kept", &endpoint.url(), &endpoint.issue(), more);
+    let agent = stage.start();
+    let told = || agent.lines_with(" failing ").iter().any(|line| line.contains("credential=kept"));
+    assert!(eventually(SOON, told), "{}", agent.output());
+    assert_eq!(agent.lines_with(" failing ").len(), 1, "{}", agent.output());
+    assert_eq!(endpoint.requests().len(), 0);
+    std::fs::write(stage.bench.path("missing"), "found").unwrap();
+    assert!(eventually(SOON, || endpoint.is_valid(&stage.key("kept"))), "{}", agent.output());
+    assert!(agent.wait_for_line("recovered", SOON).is_some(), "{}", agent.output());
+    agent.stop();
+}
+
+#[test]
+fn row_29_a_first_refresh_token_that_stands_in_line_is_not_spent_for_a_channel_that_went() {
+    let endpoint = Endpoint::start(Options::default());
+    endpoint.script([Action::Delay(4 * SECOND)]);
+    let mut stage = Stage::new();
+    stage.config += "[agent]\nmax_in_flight = 1\n";
+    for name in ["first", "second"] {
+        stage.add(name, &endpoint.url(), &endpoint.issue(), "timeout = \"10s\"");
+    }
+    let agent = stage.start();
+    assert!(endpoint.wait_for_requests(1, SOON), "{}", agent.output());
+    let sent = endpoint.requests()[0].parameters()["client_id"].clone();
+    let (waits, channel) = stage.channels.iter().find(|(name, _)| *name != sent).unwrap();
+    database::delete_channel(&stage.database, *channel);
+    assert!(agent.wait_for_line("channel_missing", SOON).is_some(), "{}", agent.output());
+    assert!(eventually(SOON, || endpoint.is_valid(&stage.key(&sent))), "{}", agent.output());
+    assert_eq!(endpoint.requests().len(), 1, "{}", agent.output());
+    // It goes on as soon as it can be delivered.
+    database::copy_channel(&stage.database, 1, *channel, "old-key");
+    assert!(eventually(SOON, || endpoint.is_valid(&stage.key(waits))), "{}", agent.output());
     agent.stop();
 }
 

@@ -190,6 +190,29 @@ on_every_server! {
         });
     }
 
+    fn the_oldest_of_many_fingerprints_is_found_by_an_index(engine) {
+        block_on(async {
+            let store = Store::empty(engine);
+            let home = Home::at(&store.dsn());
+            home.open().await.0.close();
+            let (catalogue, name) = match engine {
+                Engine::MariaDb => ("information_schema.statistics WHERE table_schema = DATABASE() AND", "index_name"),
+                _ => ("pg_indexes WHERE", "indexname"),
+            };
+            let index = "one_api_sidecar_fingerprint_age";
+            let count = store.query(&format!("SELECT count(DISTINCT {name}) FROM {catalogue} {name} = '{index}'"));
+            assert_eq!(count, "1");
+            // A vault from before there was one is as good.
+            store.run(&match engine {
+                Engine::MariaDb => format!("DROP INDEX {index} ON one_api_sidecar_fingerprint"),
+                _ => format!("DROP INDEX {index}"),
+            });
+            let (vault, _) = home.open().await;
+            vault.handle.commit(write(1, "first")).await.unwrap();
+            vault.close();
+        });
+    }
+
     fn a_vault_that_lost_a_table_is_left_alone(engine) {
         for table in ["meta", "record", "owner"] {
             block_on(async {
@@ -298,6 +321,53 @@ on_every_server! {
             vault.close();
             let (vault, contents) = here.open(Some(&site.key), 4).await.unwrap();
             assert!(!contents.behind);
+            vault.close();
+        });
+    }
+
+    fn a_server_that_became_read_only_is_away_until_it_is_not(engine) {
+        block_on(async {
+            let store = Store::on_its_own_server(engine);
+            let home = Home::at(&store.dsn());
+            let (vault, _) = home.open().await;
+            vault.handle.commit(write(1, "first")).await.unwrap();
+            let other = home.site().await;
+            // As after a failover: the old primary keeps its sessions, and their locks.
+            let read_only = |is| match engine {
+                Engine::MariaDb => drop(store.server().administer(&format!("SET GLOBAL read_only = {is}"))),
+                _ => {
+                    store.server().administer(&format!("ALTER SYSTEM SET default_transaction_read_only = {is}"));
+                    store.server().administer("SELECT pg_reload_conf()");
+                }
+            };
+            read_only(1);
+            // A server that reads its settings again does so soon.
+            let mut standing = vault.handle.standing();
+            for nth in 0.. {
+                match vault.handle.commit(write(1, &nth.to_string())).await {
+                    Ok(()) => tokio::time::sleep(Duration::from_millis(20)).await,
+                    Err(VaultError(VaultReason::ServerAway { error, .. })) => {
+                        assert!(error.contains("read-only"), "{error}");
+                        break;
+                    }
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+            assert!(matches!(&*standing.borrow_and_update(), Standing::Unsure(_)), "nothing is begun meanwhile");
+            assert!(vault.handle.confirm().await.is_err());
+            read_only(0);
+            let ours = standing.wait_for(|standing| *standing == Standing::Ours);
+            tokio::time::timeout(Duration::from_secs(20), ours).await.expect("it is had again").unwrap();
+            vault.handle.commit(write(1, "last")).await.unwrap();
+            vault.close();
+
+            // Whoever stands by waits for it, too.
+            read_only(1);
+            let away = other.open(Some(&home.key), 4).await.err().map(|error| error.0);
+            assert!(matches!(away, Some(VaultReason::ServerAway { .. })), "{away:?}");
+            read_only(0);
+            let (vault, contents) = home.open().await;
+            assert_eq!(tokens(&contents), ["last"]);
             vault.close();
         });
     }

@@ -419,4 +419,48 @@ on_every_server! {
         scene.hosts[0].process.take().unwrap().stop();
         manager.wait_for("STOPPING=1");
     }
+
+    fn a_server_that_refuses_for_a_moment_ends_no_stand_by(engine) {
+        let mut scene = Scene::new(engine, 2);
+        assert!(scene.goes_on(), "{}", scene.outputs());
+        let standby = 1 - scene.owner().unwrap();
+        let said = |scene: &Scene, words: &str| {
+            scene.hosts[standby].process.as_ref().unwrap().wait_for_line(words, SOON).is_some()
+        };
+        assert!(said(&scene, "ready: standing by"), "{}", scene.outputs());
+        let may_log_in = |scene: &Scene, may: bool| match engine {
+            Engine::MariaDb => {
+                let lock = if may { "UNLOCK" } else { "LOCK" };
+                scene.store.server().administer(&format!("ALTER USER {USER}@'%' ACCOUNT {lock}"));
+            }
+            _ => {
+                let login = if may { "LOGIN" } else { "NOLOGIN" };
+                scene.store.server().administer(&format!("ALTER ROLE {USER} {login}"));
+            }
+        };
+        may_log_in(&scene, false);
+        scene.hosts.iter().for_each(|host| host.wire.cut());
+        assert!(said(&scene, " refuses: "), "{}", scene.outputs());
+        may_log_in(&scene, true);
+        assert!(scene.goes_on(), "{}", scene.outputs());
+        for host in &mut scene.hosts {
+            assert!(host.process.as_mut().unwrap().is_running(), "{}", host.process.as_ref().unwrap().output());
+        }
+    }
+
+    fn an_owner_that_was_replaced_goes_on_with_the_last_config_that_was_good(engine) {
+        let mut scene = Scene::new(engine, 1);
+        assert!(scene.goes_on(), "{}", scene.outputs());
+        let host = &scene.hosts[0];
+        let said = |words: &str| host.process.as_ref().unwrap().wait_for_line(words, SOON).is_some();
+        host.bench.write_config(&scene.config().replace("channels       = [1]", "channels       = [2]"));
+        assert!(said("config applied"), "{}", scene.outputs());
+        host.bench.write_config("[[");
+        assert!(said("config not taken"), "{}", scene.outputs());
+        scene.store.run("UPDATE one_api_sidecar_owner SET token = 'another', holder = 'process 1 on elsewhere'");
+        assert!(said("belongs to somebody else"), "{}", scene.outputs());
+        let before = scene.endpoint.accepted_tokens().len();
+        let is_fed = || scene.endpoint.accepted_tokens()[before..].contains(&database::channel(&scene.database(), 2).key);
+        assert!(eventually(SOON, is_fed), "{}", scene.outputs());
+    }
 }

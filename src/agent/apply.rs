@@ -9,7 +9,7 @@ use crate::agent::{Active, Agent, Mode, Next, Rejected, Report, refresh, seeds};
 use crate::channel::ownership::Adoption;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State};
+use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State, by_client};
 use crate::finding::Severity;
 use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
@@ -49,14 +49,17 @@ impl Agent {
             unread.push(Arc::clone(name));
         }
         // Looked up once for all: whoever starts now gets no other's record.
-        let known = self.records_by_name();
-        for name in &diff.start {
-            if let Some(plan) = self.plan.credential(name).filter(|plan| plan.enabled).cloned() {
-                let record = known.get(&(Arc::clone(name), ClientIdentity::of(&plan))).copied();
-                self.start(&plan, record);
-            }
-            unread.push(Arc::clone(name));
+        let known = by_client(self.records.values().map(|record| &**record));
+        let starting: Vec<_> = diff
+            .start
+            .iter()
+            .filter_map(|name| self.plan.credential(name).filter(|plan| plan.enabled).cloned())
+            .map(|plan| (known.get(&(&*plan.name, ClientIdentity::of(&plan))).copied(), plan))
+            .collect();
+        for (record, plan) in starting {
+            self.start(&plan, record);
         }
+        unread.extend(diff.start.iter().cloned());
         self.retarget();
         self.read_seeds(unread);
         // The cache lag is part of every due time.
@@ -191,8 +194,8 @@ impl Agent {
     /// Puts a record to work.
     pub(super) fn activate(&mut self, id: RecordId, plan: &Arc<CredentialPlan>) {
         self.by_name.insert(Arc::clone(&plan.name), id);
-        let forced = self.passes.force(id, plan);
-        self.active.insert(id, Active { forced, ..Active::new(plan) });
+        let forced_by_pass = self.passes.force(id, plan);
+        self.active.insert(id, Active { forced_by_pass, ..Active::new(plan) });
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
         if record.state.token_url != plan.endpoint.url.as_str() && record.refresh_token.is_some() {

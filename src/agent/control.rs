@@ -153,6 +153,11 @@ impl Passes {
         self.0.iter().any(|pass| pass.left.is_none() && forces(pass))
     }
 
+    /// Whether one of them still wants this credential refreshed that is not due.
+    fn still_force(&self, id: RecordId, plan: &CredentialPlan) -> bool {
+        self.0.iter().any(|pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id))
+    }
+
     /// A request of this credential is about to leave.
     pub(super) fn note_try(&mut self, id: RecordId) {
         for pass in &mut self.0 {
@@ -179,7 +184,7 @@ impl Agent {
         let mut named = Vec::new();
         for (id, active) in self.active.iter_mut().filter(|(_, active)| pass.names(&active.plan.name)) {
             // What is under way brings what is asked for.
-            active.forced |= force && !active.in_flight && !active.queued;
+            active.forced_by_pass |= force && !active.in_flight && !active.queued;
             named.push((*id, active.plan.name.clone()));
         }
         self.passes.0.push(pass);
@@ -220,8 +225,9 @@ impl Agent {
         self.passes = passes;
         for pass in over {
             // What could not be sent is not forced later, when nobody waits for it.
-            let named = self.active.values_mut().filter(|active| pass.names(&active.plan.name));
-            named.for_each(|active| active.forced = false);
+            for (id, active) in self.active.iter_mut().filter(|_| pass.force) {
+                active.forced_by_pass &= self.passes.still_force(*id, &active.plan);
+            }
             let _ = pass.answer.send(Ok(self.status().of(&pass.names)));
         }
     }
@@ -277,13 +283,18 @@ impl Agent {
         let rests = |id: &RecordId| self.active.get(id).is_some_and(|active| !active.in_flight);
         if let Some(id) = id.filter(rests)
             && let Some(record) = self.records.get_mut(&id)
-            && record.ask_again()
         {
-            tracing::info!(credential = %plan.name, "asked to try again");
-            self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
             // Somebody may have put a new seed there before asking.
-            self.sweep_these(vec![plan.name.clone()]);
-            self.consider(id);
+            let mut sweeps = record.has_nothing_to_send();
+            if record.ask_again() {
+                sweeps = true;
+                tracing::info!(credential = %plan.name, "asked to try again");
+                self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
+            }
+            if sweeps {
+                self.sweep_these(vec![plan.name.clone()]);
+                self.consider(id);
+            }
         }
         Ok(self.status().of(&[name.to_owned()]))
     }
@@ -331,5 +342,26 @@ impl Agent {
             notifiers: status::notifiers(&self.plan, self.courier.policy()),
             events: status::events(self.plan.language, self.recent.iter()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::sample;
+
+    #[test]
+    fn a_pass_that_is_over_takes_nothing_from_another() {
+        let pass = |name: &str, force| {
+            let (names, tried, answer) = (vec![name.to_owned()], BTreeSet::new(), oneshot::channel().0);
+            Pass { names, force, tried, left: None, answer }
+        };
+        let (id, plan) = (RecordId(1), sample::plan());
+        let mut passes = Passes(vec![pass("other", true), pass("openai", false)]);
+        assert!(!passes.still_force(id, &plan));
+        passes.0.push(pass("openai", true));
+        assert!(passes.still_force(id, &plan));
+        passes.note_try(id);
+        assert!(!passes.still_force(id, &plan));
     }
 }

@@ -14,6 +14,7 @@ use crate::credential::event::{Event, Topic};
 use crate::messages;
 use crate::notify::policy::{Policy, Recipient};
 use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
+use crate::reason::NotifierReason;
 use crate::secrets;
 use crate::time::Timestamp;
 use crate::vault::Change;
@@ -29,6 +30,9 @@ const REPORTS: usize = 64;
 pub struct Courier {
     policy: Policy,
     senders: HashMap<Arc<str>, Sender>,
+    /// How often the senders were replaced, and what that was when each notifier got the message that is under way.
+    generation: u64,
+    carrying: HashMap<String, u64>,
     /// Where notifiers report to; nobody does after the shutdown.
     reports: Option<mpsc::Sender<SendReport>>,
     /// Hands their reports on to the agent.
@@ -62,6 +66,8 @@ impl Courier {
         Self {
             policy,
             senders: HashMap::new(),
+            generation: 0,
+            carrying: HashMap::new(),
             reports,
             relay,
             directory,
@@ -74,10 +80,20 @@ impl Courier {
 
     /// Takes over the plan's notifiers; what the former ones are sending, they finish.
     pub fn replace(&mut self, plan: &Plan) {
-        for (_, sender) in self.senders.drain() {
-            tokio::spawn(sender.shutdown());
-        }
         let Some(reports) = &self.reports else { return };
+        let generation = self.generation;
+        for (notifier, sender) in self.senders.drain() {
+            let reports = reports.clone();
+            tokio::spawn(async move {
+                if !sender.shutdown().await {
+                    let error = "it was given up for the new config".into();
+                    let outcome = Err(NotifierReason::Unreachable { error }.into());
+                    // The agent is gone when nobody listens.
+                    let _ = reports.send(SendReport { notifier, generation, outcome }).await;
+                }
+            });
+        }
+        self.generation += 1;
         // What was wrong with a notifier may just have been corrected.
         self.policy.try_again();
         self.changed = true;
@@ -87,7 +103,7 @@ impl Courier {
             Box::pin(async move { secrets::fetch(&source).await })
         });
         for notifier in &plan.notifiers {
-            let sender = Sender::spawn(Arc::clone(notifier), Arc::clone(&resolve), reports.clone());
+            let sender = Sender::spawn(Arc::clone(notifier), self.generation, Arc::clone(&resolve), reports.clone());
             self.senders.insert(Arc::clone(&notifier.name), sender);
         }
     }
@@ -102,6 +118,11 @@ impl Courier {
         self.changed = true;
     }
 
+    /// The wall clock was set: what was to be done when may be due now, or not yet.
+    pub fn clock_was_set(&mut self) {
+        self.changed = true;
+    }
+
     /// The trouble that stands with the subject of this event.
     pub fn standing(&self, like: &Event) -> Option<&Event> {
         self.policy.standing(like)
@@ -112,9 +133,20 @@ impl Courier {
         &self.policy
     }
 
-    /// Takes note of what became of a message; returns an event if that is one.
+    /// Takes note of what became of a message; returns an event if that is one. What a sender did not get rid of that
+    /// was replaced since says nothing of the one that has its place: that one tries it.
     pub fn settled(&mut self, report: &SendReport, now: Timestamp) -> Option<Event> {
+        let carried = self.carrying.remove(&*report.notifier)?;
         self.changed = true;
+        if carried != report.generation {
+            // Of a message before this one, whose fate was told already.
+            self.carrying.insert(report.notifier.to_string(), carried);
+            return None;
+        }
+        if carried != self.generation && report.outcome.is_err() {
+            self.policy.give_back(&report.notifier);
+            return None;
+        }
         self.policy.settled(&report.notifier, &report.outcome, now)
     }
 
@@ -133,6 +165,7 @@ impl Courier {
         let due = self.policy.due(now, &recipients);
         for outgoing in &due {
             if let Some(sender) = self.senders.get(&*outgoing.notifier) {
+                self.carrying.insert(outgoing.notifier.clone(), self.generation);
                 sender.try_send(messages::notice(plan.language, &outgoing.events, now));
             }
         }

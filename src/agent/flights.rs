@@ -19,28 +19,43 @@ const FIRST_LOOK: Duration = Duration::from_secs(6);
 impl Agent {
     /// Lines a refresh up, if its answer could be delivered.
     pub(super) fn line_up(&mut self, id: RecordId, now: Timestamp) {
-        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
+        let Some(active) = self.active.get(&id) else { return };
         // A pass of its own does what was asked and nothing else.
         if self.mode == Mode::Once && !self.passes.want(id, &active.plan) {
             return;
         }
-        let rooms = || active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
+        let mut rooms = active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
         // The kind of a gateway is part of the lag: not before the first look, unless that takes too long.
-        if rooms().any(|room| !room.looked) && now < self.started_at + FIRST_LOOK {
+        if rooms.any(|room| !room.looked) && now < self.started_at + FIRST_LOOK {
             return self.schedule(id, Some(self.started_at + FIRST_LOOK));
         }
-        // Nothing is spent for the first time that cannot be delivered; the next look says when it can.
-        if record.state.generation == 0 && !rooms().any(|room| room.could_deliver(id)) {
+        if !self.may_spend(id) {
             return;
         }
+        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
         active.queued = true;
         let dies = record.access.as_ref().map_or(Timestamp::EPOCH, |grant| grant.expires_at);
         self.queue.push(&active.host, dies, id);
     }
 
+    /// Whether a refresh may leave: nothing is spent for the first time that cannot be delivered. The next look says when
+    /// it can.
+    fn may_spend(&self, id: RecordId) -> bool {
+        let (Some(active), Some(record)) = (self.active.get(&id), self.records.get(&id)) else { return false };
+        let mut rooms = active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
+        record.state.generation > 0 || rooms.any(|room| room.could_deliver(id))
+    }
+
     pub(super) fn launch(&mut self, id: RecordId) {
+        let (now, may_spend) = (self.now(), self.may_spend(id));
         let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
-        (active.queued, active.in_flight, active.forced) = (false, true, false);
+        // While it stood in line its channels may have become what they are not written to.
+        if !may_spend {
+            active.queued = false;
+            return self.queue.done(&active.host, now);
+        }
+        (active.queued, active.in_flight) = (false, true);
+        (active.forced, active.forced_by_pass) = (false, false);
         self.passes.note_try(id);
         let flight =
             Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };
@@ -53,11 +68,15 @@ impl Agent {
     pub(super) fn flew(&mut self, id: RecordId, report: FlightReport) {
         match report {
             FlightReport::Answered { pause } => {
-                if let Some(active) = self.active.get(&id) {
-                    self.queue.done(&active.host);
-                    if let Some(until) = pause {
-                        self.queue.pause(&Arc::clone(&active.host), until);
+                let now = self.now();
+                let Some(active) = self.active.get(&id) else { return };
+                self.queue.done(&active.host, now);
+                let left = pause.map(|until| self.queue.pause(&active.host, until)).unwrap_or_default();
+                for id in left {
+                    if let Some(active) = self.active.get_mut(&id) {
+                        active.queued = false;
                     }
+                    self.consider(id);
                 }
             }
             FlightReport::VaultTrouble(reason) => self.vault_failed(reason),
@@ -113,12 +132,21 @@ impl Agent {
             let name = Arc::clone(&active.plan.name);
             record.ground(&active.plan, reason.clone(), now, fastrand::f64());
             self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);
-            tracing::warn!(credential = %name, reason = self.words(&reason, &name), "no request was sent");
             match reason {
-                // A server may be away for a moment; that is told when it lasts.
-                Reason::Vault(VaultReason::ServerAway { .. } | VaultReason::Displaced { .. }) => {}
-                Reason::Vault(reason) => self.vault_failed(reason),
-                _ => {}
+                Reason::Vault(reason) => {
+                    let words = self.words(&reason.clone().into(), &name);
+                    tracing::warn!(credential = %name, reason = words, "no request was sent");
+                    // A server may be away for a moment; that is told when it lasts.
+                    let passes = matches!(
+                        reason,
+                        VaultReason::ServerAway { .. } | VaultReason::Displaced { .. } | VaultReason::ThreadEnded
+                    );
+                    if !passes {
+                        self.vault_failed(reason);
+                    }
+                }
+                // A secret that is missing is told as anything else that keeps a key from being replaced.
+                _ => self.tell_settled(id, Settled::Failed, since),
             }
         }
         if let Some(settled) = settled {

@@ -31,6 +31,8 @@ pub struct Held {
     pub plan: Arc<CredentialPlan>,
     /// The refresh token that was sent.
     pub sent: Secret,
+    /// How often the record had been refreshed when the request left.
+    pub generation: u64,
     /// As it was noted before the request left.
     pub attempt: Attempt,
     /// What it came to.
@@ -40,7 +42,8 @@ pub struct Held {
 }
 
 impl Held {
-    /// Whether the vault still has the refresh token that was sent as the one to send next.
+    /// Whether the vault still has the refresh token that was sent as the one to send next, and nobody got an answer to
+    /// it meanwhile: a server that does not rotate answers as often as it is asked.
     pub fn is_awaited(&self, contents: &Contents) -> bool {
         let known = contents.records.iter().find(|record| record.id == self.record);
         known.is_some_and(|record| self.is_awaited_by(record))
@@ -48,7 +51,7 @@ impl Held {
 
     fn is_awaited_by(&self, record: &Record) -> bool {
         let current = if self.attempt.candidate { &record.candidate } else { &record.refresh_token };
-        current.as_ref() == Some(&self.sent)
+        record.state.generation == self.generation && current.as_ref() == Some(&self.sent)
     }
 
     /// The record with the answer in it; `None` when the record has gone on without it.
@@ -88,7 +91,7 @@ pub async fn redeem(held: &mut Vec<Held>, vault: &Vault, contents: &mut Contents
 
 /// Since when nobody knows whose the vault is, and why.
 pub(super) struct Unsure {
-    since: Timestamp,
+    pub(super) since: Timestamp,
     error: VaultError,
 }
 
@@ -140,25 +143,33 @@ impl Agent {
     }
 }
 
+/// The answer to a request of the sample record, as it was when this was sent.
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::credential::record::{Answer, Lost};
+pub(crate) fn sample(sent: &str, candidate: bool) -> Held {
+    use crate::credential::record::Answer;
     use crate::credential::sample;
 
-    fn held(sent: &str, candidate: bool) -> Held {
-        let (at, grant) = (sample::at(10), sample::record().access.expect("the sample holds one"));
-        let refresh_token = Some(Secret::new("successor"));
-        let answer = Answer { access: Ok(grant), refresh_token, refresh_token_expires_at: None };
-        Held {
-            record: RecordId(1),
-            plan: Arc::new(sample::plan()),
-            sent: Secret::new(sent),
-            attempt: Attempt { at, candidate },
-            outcome: Outcome::Answered(answer),
-            at,
-        }
+    let (at, before) = (sample::at(10), sample::record());
+    let generation = before.state.generation;
+    let (grant, refresh_token) = (before.access.expect("the sample holds one"), Some(Secret::new("successor")));
+    let answer = Answer { access: Ok(grant), refresh_token, refresh_token_expires_at: None };
+    Held {
+        record: RecordId(1),
+        plan: Arc::new(sample::plan()),
+        sent: Secret::new(sent),
+        generation,
+        attempt: Attempt { at, candidate },
+        outcome: Outcome::Answered(answer),
+        at,
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sample as held;
+    use super::*;
+    use crate::credential::record::Lost;
+    use crate::credential::sample;
 
     fn with_token(token: &str) -> Record {
         Record { refresh_token: Some(Secret::new(token)), candidate: None, ..sample::record() }
@@ -176,6 +187,9 @@ mod tests {
     #[test]
     fn a_newer_record_is_left_as_it_is() {
         assert_eq!(held("sent", false).redeemed(&with_token("newer"), 0.5), None);
+        let mut again = with_token("sent");
+        again.state.generation += 1;
+        assert_eq!(held("sent", false).redeemed(&again, 0.5), None, "refreshed since, with a token that is not spent");
         let candidate = Record { candidate: Some(Secret::new("seed")), ..with_token("sent") };
         assert_eq!(held("sent", true).redeemed(&candidate, 0.5), None);
         let redeemed = held("seed", true).redeemed(&candidate, 0.5).expect("the seed is still to be tried");

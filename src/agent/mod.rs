@@ -1,8 +1,8 @@
 //! The agent: one loop over what is due, what came back, and what people want.
 //!
-//! It owns every record and every room; tasks and threads get copies and report back. Nothing in the loop blocks: no
-//! file, no database, no network. Refreshes are tasks that are never cancelled; looks and writes run on the
-//! gateways' threads, commits on the vault's.
+//! It owns every record and every room; tasks and threads get copies and report back. Nothing in the loop waits for a
+//! network or a database, or reads a file (it may ask when one was written). Refreshes are tasks that are never
+//! cancelled; looks and writes run on the gateways' threads, commits on the vault's.
 
 pub mod apply;
 pub mod aside;
@@ -39,7 +39,7 @@ use crate::credential::record::{HaltKind, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
 use crate::messages;
 use crate::notify::sender::SendReport;
-use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::reason::{AgentReason, Reason, TokenReason, VaultReason};
 use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
@@ -141,8 +141,10 @@ struct Active {
     queued: bool,
     /// Its place in the order of due times.
     due: Option<Timestamp>,
-    /// Refresh even if it is not due.
+    /// Refresh even if it is not due: a gateway calls its key dead.
     forced: bool,
+    /// The same, for a pass.
+    forced_by_pass: bool,
     told_expired: bool,
     told_short: bool,
     seed_problem: Option<Reason>,
@@ -168,6 +170,7 @@ impl Active {
             queued: false,
             due: None,
             forced: false,
+            forced_by_pass: false,
             told_expired: false,
             told_short: false,
             seed_problem: None,
@@ -309,6 +312,11 @@ impl Agent {
             agent.event(Event { reason, ..agent.about(id, Topic::Uncertain) });
         }
         agent
+    }
+
+    /// What it goes by: the last config that was good.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Where signals and watchers send what they see.
@@ -492,7 +500,7 @@ impl Agent {
         if !self.stopping && self.is_owner() {
             // No faster than they can be delivered: the old key may die with the request for the new one.
             while !self.rooms.values().any(Room::is_behind)
-                && let Some(id) = self.queue.next(now)
+                && let Some(id) = self.queue.pop()
             {
                 self.launch(id);
             }
@@ -502,7 +510,10 @@ impl Agent {
         }
         if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;
-            self.sweep();
+            // What hangs is not read twice.
+            if self.seeds_underway == 0 {
+                self.sweep();
+            }
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
             self.tidy_at = None;
@@ -530,6 +541,12 @@ impl Agent {
                 self.shared.vault.commit_soon(changes);
                 self.started_at = self.started_at.shifted(milliseconds);
                 self.sweep_at = self.sweep_at.shifted(milliseconds);
+                self.tidy_at = self.tidy_at.map(|at| at.shifted(milliseconds));
+                if let Some(unsure) = &mut self.unsure {
+                    unsure.since = unsure.since.shifted(milliseconds);
+                }
+                self.queue.shift(milliseconds);
+                self.courier.clock_was_set();
                 self.rooms.values_mut().for_each(|room| room.shift(milliseconds));
                 self.consider_all();
             }
@@ -553,7 +570,7 @@ impl Agent {
         let first_due = self.due.first().map(|(due, _)| *due);
         let rooms = self.rooms.values().filter_map(Room::wake).min();
         let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
-        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake(), self.queue.wake(now)];
+        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake()];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
         // While it stops or is not the owner, what is due is not done: look again when something comes back, or soon.
         match (self.stopping, self.is_owner()) {
@@ -581,11 +598,22 @@ impl Agent {
             self.due.remove(&(due, id));
         }
         let lag = rooms::lag(&self.rooms, &active.plan);
-        let mut next = match decide(&active.plan, record, lag, now) {
-            TokenDecision::Keep(_) | TokenDecision::BackOff(_) if active.forced && record.state.halt.is_none() => {
-                return self.line_up(id, now);
-            }
-            TokenDecision::Refresh(_) => return self.line_up(id, now),
+        let decision = decide(&active.plan, record, lag, now);
+        // A pass that refreshes everything does not hurry what is asked once more, late: its key lives on that.
+        let lives = || record.access.as_ref().is_some_and(|grant| grant.expires_at > now);
+        let is_spared = || record.state.lost.is_some() && lives();
+        let forced = active.forced || active.forced_by_pass && !is_spared();
+        let wanted = match decision {
+            TokenDecision::Refresh(_) => true,
+            TokenDecision::Keep(_) | TokenDecision::BackOff(_) => forced && record.state.halt.is_none(),
+            TokenDecision::Halt(..) => false,
+        };
+        let paused = self.queue.paused_until(&active.host, now).filter(|_| wanted);
+        let mut next = match decision {
+            _ if paused.is_some() => paused,
+            _ if wanted => return self.line_up(id, now),
+            // Nothing else is wanted than what was done above.
+            TokenDecision::Refresh(_) => None,
             // The seed may still come.
             TokenDecision::Halt(HaltKind::NoRefreshToken, _) if seeds::source(&active.plan).is_some() => None,
             TokenDecision::Halt(kind, reason) => return self.halt(id, kind, reason),
@@ -593,13 +621,15 @@ impl Agent {
             TokenDecision::BackOff(until) => Some(until),
         };
         // Of a halted one people know already that they must act, and by when.
-        let troubled = record.state.failures > 0 && record.state.halt.is_none();
+        let troubled = (record.state.failures > 0 || paused.is_some()) && record.state.halt.is_none();
         if let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at).filter(|_| troubled) {
             if dies > now {
                 next = Some(next.map_or(dies, |next| next.min(dies)));
             } else if !active.told_expired {
                 active.told_expired = true;
-                let event = Event { reason: record.state.last_error.clone(), ..self.about(id, Topic::Expired) };
+                let host_is_busy = || Some(TokenReason::Busy { status: 429, until: Some(paused?) }.into());
+                let reason = record.state.last_error.clone().or_else(host_is_busy);
+                let event = Event { reason, ..self.about(id, Topic::Expired) };
                 self.event(event);
             }
         }

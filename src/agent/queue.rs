@@ -46,15 +46,12 @@ impl Queue {
     }
 
     /// The refresh that leaves next, if one may; it counts as under way from now on.
-    pub fn next(&mut self, now: Timestamp) -> Option<RecordId> {
+    pub fn pop(&mut self) -> Option<RecordId> {
         if self.in_flight >= self.bounds.max_in_flight {
             return None;
         }
         let most = self.bounds.max_in_flight_per_host;
-        let open = self
-            .hosts
-            .values_mut()
-            .filter(|host| host.in_flight < most && host.paused_until.is_none_or(|until| until <= now));
+        let open = self.hosts.values_mut().filter(|host| host.in_flight < most);
         let host = open.filter(|host| !host.ready.is_empty()).min_by_key(|host| host.ready.first().copied())?;
         let (_, id) = host.ready.pop_first()?;
         host.in_flight += 1;
@@ -62,27 +59,33 @@ impl Queue {
         Some(id)
     }
 
-    /// A refresh at this host got its answer.
-    pub fn done(&mut self, host: &str) {
+    /// A refresh at this host got its answer, or did not leave; pauses that are over are forgotten.
+    pub fn done(&mut self, host: &str, now: Timestamp) {
         self.in_flight = self.in_flight.saturating_sub(1);
         if let Some(host) = self.hosts.get_mut(host) {
             host.in_flight = host.in_flight.saturating_sub(1);
         }
-        self.hosts.retain(|_, host| host.in_flight > 0 || !host.ready.is_empty() || host.paused_until.is_some());
+        let is_paused = |host: &Host| host.paused_until.is_some_and(|until| until > now);
+        self.hosts.retain(|_, host| host.in_flight > 0 || !host.ready.is_empty() || is_paused(host));
     }
 
-    /// A host asked to be left alone: all its credentials wait.
-    pub fn pause(&mut self, host: &Arc<str>, until: Timestamp) {
+    /// A host asked to be left alone: nothing lines up for it until then. Those that had leave the line.
+    pub fn pause(&mut self, host: &Arc<str>, until: Timestamp) -> Vec<RecordId> {
         let host = self.hosts.entry(Arc::clone(host)).or_default();
         host.paused_until = host.paused_until.max(Some(until));
+        std::mem::take(&mut host.ready).into_iter().map(|(_, id)| id).collect()
     }
 
-    /// When a paused host with waiting refreshes opens again; drops pauses that are over.
-    pub fn wake(&mut self, now: Timestamp) -> Option<Timestamp> {
-        for host in self.hosts.values_mut() {
-            host.paused_until = host.paused_until.filter(|until| *until > now);
+    /// Until when a host is to be left alone.
+    pub fn paused_until(&self, host: &str, now: Timestamp) -> Option<Timestamp> {
+        self.hosts.get(host)?.paused_until.filter(|until| *until > now)
+    }
+
+    /// The wall clock was set by so many milliseconds: pauses are as long as they were.
+    pub fn shift(&mut self, milliseconds: i64) {
+        for until in self.hosts.values_mut().filter_map(|host| host.paused_until.as_mut()) {
+            *until = until.shifted(milliseconds);
         }
-        self.hosts.values().filter(|host| !host.ready.is_empty()).filter_map(|host| host.paused_until).min()
     }
 
     /// Whether nothing waits.
@@ -111,11 +114,11 @@ mod tests {
         for (host, dies, id) in [(&a, 30, 1), (&a, 10, 2), (&a, 20, 3), (&b, 40, 4), (&b, 50, 5)] {
             queue.push(host, at(dies), RecordId(id));
         }
-        let leaving: Vec<_> = std::iter::from_fn(|| queue.next(at(0))).map(|id| id.0).collect();
+        let leaving: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|id| id.0).collect();
         assert_eq!(leaving, [2, 3, 4], "two of host a, then one of b, then the whole is full");
-        queue.done("a");
-        assert_eq!(queue.next(at(0)), Some(RecordId(1)));
-        assert_eq!(queue.next(at(0)), None);
+        queue.done("a", at(0));
+        assert_eq!(queue.pop(), Some(RecordId(1)));
+        assert_eq!(queue.pop(), None);
     }
 
     #[test]
@@ -124,10 +127,12 @@ mod tests {
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         queue.push(&a, at(1), RecordId(1));
         queue.push(&b, at(2), RecordId(2));
-        queue.pause(&a, at(60));
-        assert_eq!(queue.next(at(0)), Some(RecordId(2)));
-        assert_eq!(queue.next(at(0)), None);
-        assert_eq!(queue.wake(at(0)), Some(at(60)));
-        assert_eq!(queue.next(at(60)), Some(RecordId(1)));
+        assert_eq!(queue.pause(&a, at(60)), [RecordId(1)]);
+        assert_eq!(queue.pop(), Some(RecordId(2)));
+        assert_eq!(queue.pop(), None);
+        assert_eq!(queue.pause(&a, at(30)), [], "a shorter wish does not end a longer one");
+        assert_eq!((queue.paused_until("a", at(59)), queue.paused_until("b", at(0))), (Some(at(60)), None));
+        queue.shift(10_000);
+        assert_eq!((queue.paused_until("a", at(69)), queue.paused_until("a", at(70))), (Some(at(70)), None));
     }
 }

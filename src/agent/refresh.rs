@@ -11,7 +11,8 @@ use futures_util::FutureExt;
 
 use crate::agent::held::Held;
 use crate::config::plan::{CredentialPlan, Grant};
-use crate::credential::record::{HaltKind, Outcome, Record, RecordId, Settled};
+use crate::credential::policy::LONGEST_WAIT;
+use crate::credential::record::{Answer, HaltKind, Outcome, Record, RecordId, Settled};
 use crate::failpoint::failpoint;
 use crate::oauth::{client, request};
 use crate::reason::{Reason, SecretReason, TokenReason, VaultReason};
@@ -102,8 +103,7 @@ impl Flight {
         let clock = &*self.shared.clock;
         let grounded = |reason: Reason| {
             report(FlightReport::Answered { pause: None });
-            let landing =
-                Landing { record: None, settled: None, grounded: Some(reason), took: Duration::ZERO, held: None };
+            let landing = Landing { grounded: Some(reason), ..Landing::without_request(None) };
             report(FlightReport::Settled(Box::new(landing)));
         };
         let values = match values(&request::sources(&self.plan)).await {
@@ -139,14 +139,16 @@ impl Flight {
         failpoint!("after-marker");
 
         let sent_at = clock.uptime().awake;
-        let outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
+        let mut outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         failpoint!("answer-read");
         let now = clock.now();
-        report(FlightReport::Answered { pause: pause(&outcome) });
+        report(FlightReport::Answered { pause: pause(&outcome, now) });
+        self.keep_secret(&mut outcome).await;
         let held = match (&outcome, token, record.state.attempt) {
             (Outcome::Answered(_), Some(sent), Some(attempt)) => {
                 let (plan, outcome) = (Arc::clone(&self.plan), outcome.clone());
-                Some(Held { record: record.id, plan, sent, attempt, outcome, at: now })
+                let generation = record.state.generation;
+                Some(Held { record: record.id, plan, sent, generation, attempt, outcome, at: now })
             }
             _ => None,
         };
@@ -167,6 +169,23 @@ impl Flight {
         self.land((record, settled), held, sent_at, report).await;
     }
 
+    /// Takes the error code out of an answer if it is one of our own secrets: a server may repeat an earlier one, which
+    /// only its fingerprint knows.
+    async fn keep_secret(&self, outcome: &mut Outcome) {
+        let Outcome::Answered(Answer { access: Err(error), .. }) = outcome else { return };
+        let TokenReason::UnknownError { code, .. } = &mut error.reason else { return };
+        let Some(fingerprint) = code.as_deref().map(|code| self.shared.vault.fingerprinter().of(&Secret::new(code)))
+        else {
+            return;
+        };
+        for kind in [FingerprintKind::RefreshToken, FingerprintKind::Key] {
+            if !self.shared.vault.seen_by(kind, fingerprint).await.is_ok_and(|seen_by| seen_by.is_empty()) {
+                *code = None;
+                return;
+            }
+        }
+    }
+
     /// Commits until it is durable: what is held in memory only must not be lost. If the vault is another's now, the
     /// answer stays in memory.
     async fn land(
@@ -183,8 +202,8 @@ impl Flight {
         let mut told = false;
         failpoint!("before-vault-commit");
         while let Err(error) = self.shared.vault.commit(changes()).await {
-            if let VaultReason::Displaced { .. } = error.0 {
-                let landing = Landing { record: None, settled: None, grounded: None, took: Duration::ZERO, held };
+            if let VaultReason::Displaced { .. } | VaultReason::ThreadEnded = error.0 {
+                let landing = Landing { held, ..Landing::without_request(None) };
                 return report(FlightReport::Settled(Box::new(landing)));
             }
             if !told {
@@ -194,7 +213,7 @@ impl Flight {
             tokio::time::sleep(COMMIT_AGAIN).await;
         }
         failpoint!("after-vault-commit");
-        let landing = Landing { record: Some(record), settled: Some(settled), grounded: None, took, held: None };
+        let landing = Landing { settled: Some(settled), took, ..Landing::without_request(Some(record)) };
         report(FlightReport::Settled(Box::new(landing)));
     }
 
@@ -264,11 +283,14 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Until when the host asked to be left alone: a 429 is about the host, not about one credential.
-fn pause(outcome: &Outcome) -> Option<Timestamp> {
+/// Until when the host asked to be left alone: a 429 is about the host, not about one credential. A wish beyond a day is
+/// a mistake or malice.
+fn pause(outcome: &Outcome, now: Timestamp) -> Option<Timestamp> {
     let Outcome::Answered(answer) = outcome else { return None };
     match &answer.access {
-        Err(error) if matches!(error.reason, TokenReason::Busy { status: 429, .. }) => error.retry_after,
+        Err(error) if matches!(error.reason, TokenReason::Busy { status: 429, .. }) => {
+            error.retry_after.map(|wish| wish.min(now + LONGEST_WAIT))
+        }
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use crate::agent::{Active, Agent, Next, Report};
 use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
+use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId, youngest};
 use crate::reason::{Reason, TokenReason};
 use crate::secret::{Secret, SecretSource};
 use crate::secrets;
@@ -39,6 +39,8 @@ struct KnownSeed {
 struct Notes {
     touched: BTreeSet<RecordId>,
     taken: HashMap<Fingerprint, RecordId>,
+    /// Whether a credential has another record now, or its first.
+    moved: bool,
 }
 
 /// The seed's source of a credential, if it has one.
@@ -154,7 +156,9 @@ impl Agent {
         if !changes.is_empty() {
             self.shared.vault.commit_soon(changes);
         }
-        self.retarget();
+        if notes.moved {
+            self.retarget();
+        }
     }
 
     fn take_seed(&mut self, plan: &Arc<CredentialPlan>, known: KnownSeed, notes: &mut Notes) {
@@ -182,6 +186,7 @@ impl Agent {
             self.swap_names(id, renamed, notes);
             self.deactivate(id);
             self.activate(renamed, plan);
+            notes.moved = true;
             id = renamed;
         } else if let Some(reason) = self.refuse_seed(plan, &seen_by) {
             let state = self.records.get(&id).map(|record| &record.state);
@@ -263,6 +268,7 @@ impl Agent {
             }
         };
         notes.touched.insert(id);
+        notes.moved = true;
         self.activate(id, plan);
         id
     }
@@ -299,20 +305,8 @@ impl Agent {
         self.read_seeds(names);
     }
 
-    /// Every record by name and client, the youngest where there are several.
-    pub(super) fn records_by_name(&self) -> HashMap<(Arc<str>, ClientIdentity), RecordId> {
-        let mut found: HashMap<(Arc<str>, ClientIdentity), RecordId> = HashMap::with_capacity(self.records.len());
-        for record in self.records.values() {
-            let id = found.entry((record.name.as_str().into(), record.client.clone())).or_insert(record.id);
-            *id = record.id.max(*id);
-        }
-        found
-    }
-
     /// The record that bears a credential's name and belongs to its client.
     pub(super) fn record_named(&self, plan: &CredentialPlan) -> Option<RecordId> {
-        let client = ClientIdentity::of(plan);
-        let named = self.records.values().filter(|record| *record.name == *plan.name && record.client == client);
-        named.map(|record| record.id).max()
+        youngest(self.records.values().map(|record| &**record), plan).map(|record| record.id)
     }
 }

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::agent::socket;
 use crate::cli::Exit;
 use crate::cli::place::{Loaded, complain};
-use crate::cli::vault::{encryption_key, refused};
+use crate::cli::vault::{read_key, refused};
 use crate::config::plan::VaultPlace;
 use crate::messages;
 use crate::reason::{AgentReason, Reason, VaultReason};
@@ -42,19 +42,26 @@ pub enum Closed {
         /// Who, as the lock file says.
         holder: String,
     },
-    /// The server that holds it cannot be reached; that was not said yet.
+    /// The server that holds it cannot be reached.
     Away(VaultReason),
-    /// It cannot be read; why was said on standard error.
-    Refused(Exit),
+    /// It cannot be read.
+    Refused(Box<Reason>),
 }
 
 impl Closed {
-    /// How that ends where nobody waits for the vault; what was not said yet is said.
+    /// How that ends where nobody waits for the vault; it is said.
     pub fn exit(self) -> Exit {
-        match self {
-            Self::Owned { holder } => refused(VaultError(VaultReason::Owned { holder })),
-            Self::Away(reason) => refused(VaultError(reason)),
-            Self::Refused(exit) => exit,
+        let reason = match self {
+            Self::Owned { holder } => VaultReason::Owned { holder }.into(),
+            Self::Away(reason) => reason.into(),
+            Self::Refused(reason) => *reason,
+        };
+        match reason {
+            Reason::Vault(reason) => refused(VaultError(reason)),
+            reason => {
+                complain(&reason);
+                Exit::BadConfig
+            }
         }
     }
 }
@@ -136,18 +143,21 @@ pub async fn site(place: &VaultPlace) -> Result<Site, Exit> {
 /// Opens the vault, and says what somebody should know of its place.
 ///
 /// # Errors
-/// When somebody else owns it; or when it cannot be read, which has been said then.
+/// When somebody else owns it, or when it cannot be read. Nothing of that was said yet.
 pub async fn open(loaded: &Loaded, site: &Site) -> Result<(Vault, Contents), Closed> {
     // Whoever asks a living owner needs no key: it may be one that only the owner's unit can read.
     if let Some(holder) = site.holder_at_hand() {
         return Err(Closed::Owned { holder });
     }
-    let key = encryption_key(loaded.plan.vault.encryption_key.as_ref()).await.map_err(Closed::Refused)?;
+    let key = match &loaded.plan.vault.encryption_key {
+        Some(source) => Some(read_key(source).await.map_err(|reason| Closed::Refused(Box::new(reason)))?),
+        None => None,
+    };
     let opened = site.open(key.as_ref(), loaded.plan.agent.max_in_flight).await;
     let opened = opened.map_err(|error| match error.0 {
         VaultReason::Owned { holder } => Closed::Owned { holder },
         reason @ VaultReason::ServerAway { .. } => Closed::Away(reason),
-        _ => Closed::Refused(refused(error)),
+        reason => Closed::Refused(Box::new(reason.into())),
     })?;
     for finding in site.examine().await {
         let message = messages::explain(loaded.plan.language, &finding.reason);

@@ -6,11 +6,10 @@ use crate::agent::control::Retry;
 use crate::cli::holder::{Turn, take_or_ask};
 use crate::cli::once::refuse_unknown;
 use crate::cli::paper::Paper;
-use crate::cli::place::{Loaded, complain};
+use crate::cli::place::{Loaded, complain, complain_of};
 use crate::cli::{ConfigPlace, Exit, block_on, print, status};
-use crate::credential::record::ClientIdentity;
+use crate::credential::record::youngest;
 use crate::messages;
-use crate::telemetry::status::by_client;
 use crate::vault::{Change, Contents, Vault};
 
 /// What `retry` takes.
@@ -45,11 +44,15 @@ pub fn run(place: &ConfigPlace, options: Options) -> anyhow::Result<Exit> {
 /// Notes in the vault that the credential is to be tried.
 async fn note(loaded: &Loaded, (vault, mut contents): (Vault, Contents), name: &str) -> anyhow::Result<Exit> {
     let words = messages::words(loaded.plan.language);
-    let id = loaded
-        .plan
-        .credential(name)
-        .and_then(|plan| by_client(contents.records.iter()).get(&(name, ClientIdentity::of(plan))).copied());
+    let known = loaded.plan.credential(name).and_then(|plan| youngest(contents.records.iter(), plan));
+    let id = known.map(|record| record.id);
     let record = contents.records.iter_mut().find(|record| Some(record.id) == id);
+    let stays = record.as_ref().filter(|record| record.has_nothing_to_send());
+    if let Some(halt) = stays.and_then(|record| record.state.halt.as_ref()) {
+        complain_of(&halt.reason, name);
+        vault.close();
+        return Ok(Exit::HumanNeeded);
+    }
     let noted = match record.map(|record| record.ask_again().then(|| record.clone())) {
         Some(Some(record)) => {
             vault.handle.commit(vec![Change::Record(Box::new(record))]).await.map(|()| words.tried_at_start)

@@ -12,16 +12,16 @@ use crate::cli::holder::{self, Closed};
 use crate::cli::place::{Loaded, render};
 use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on};
-use crate::config::plan::VaultPlan;
+use crate::config::plan::{Plan, VaultPlan};
 use crate::messages;
-use crate::reason::AgentReason;
+use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::systemd::ServiceManager;
 use crate::time::{self, Clock, SystemClock};
-use crate::vault::{Contents, Vault};
+use crate::vault::{Contents, Site, Vault};
 
 /// How often a stand-by tries the lock.
 const TRY_AGAIN: Duration = Duration::from_millis(250);
-/// How often it tries a server that it cannot reach.
+/// How often it tries a vault that it cannot reach, or that was taken from it.
 const TRY_SERVER_AGAIN: Duration = Duration::from_secs(1);
 
 /// Runs the agent until it is stopped.
@@ -40,13 +40,13 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
     block_on(async {
         let mut signals = Signals::new()?;
         let mut service = ServiceManager::from_env();
-        let (mut loaded, mut held) = (loaded, Vec::new());
+        let (mut loaded, mut held, mut was_owner) = (loaded, Vec::new(), false);
         loop {
-            let (owned, opened) = match own(place, loaded, &mut signals, &mut service, &mut held).await {
+            let (owned, opened) = match own(place, loaded, &mut signals, &mut service, &mut held, was_owner).await {
                 Ok(owned) => owned,
                 Err(exit) => return Ok(exit),
             };
-            loaded = owned.clone();
+            (loaded, was_owner) = (owned.clone(), true);
             let Loaded { path, text, plan, .. } = owned;
             let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
             let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
@@ -62,14 +62,22 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
             );
             let ending = agent.run().await;
             service = agent.release_service();
+            // Should the file be broken by now, the last good one goes on. Its vault is the one that was open.
+            loaded.plan = Plan { vault: loaded.plan.vault, ..agent.plan().clone() };
             held.extend(agent.close());
             match ending {
-                Ending::Displaced => {}
-                Ending::Abandoned => return Ok(Exit::Failed),
-                Ending::Saved => {
+                // Whatever took it does so again, if it is a bug of ours.
+                Ending::Displaced => tokio::time::sleep(TRY_SERVER_AGAIN).await,
+                Ending::Abandoned => {
+                    stopped(&mut held, &loaded).await;
+                    return Ok(Exit::Failed);
+                }
+                Ending::Saved if held.is_empty() => {
                     tracing::info!("stopped; everything is saved");
                     return Ok(Exit::Fine);
                 }
+                // It was stopped in the very moment in which the vault was lost.
+                Ending::Saved => return Ok(stopped(&mut held, &loaded).await),
             }
         }
     })?
@@ -83,14 +91,16 @@ async fn own(
     signals: &mut Signals,
     service: &mut ServiceManager,
     held: &mut Vec<Held>,
+    was_owner: bool,
 ) -> Result<(Loaded, (Vault, Contents)), Exit> {
-    let (mut stood_by, mut is_ready) = (false, false);
-    let mut site = holder::site(&loaded.plan.vault.place).await?;
+    let (mut stood_by, mut is_ready) = (was_owner, false);
+    // The way to the vault, and what was said last of why it is closed.
+    let (mut site, mut said) = (None, None);
     loop {
         // Whoever is stopped while a server lets it in gives back what it may have got.
         let opened = tokio::select! {
             () = signals.stop() => return Err(stopped(held, &loaded).await),
-            opened = holder::open(&loaded, &site) => opened,
+            opened = go(&loaded, &mut site) => opened,
         };
         let words = &messages::words(loaded.plan.language).service;
         let (wait, status) = match opened {
@@ -99,13 +109,13 @@ async fn own(
                     // It may have changed while nobody here watched it. If it is broken now, the one from before goes
                     // on, as it would have in the agent that went; the watcher tells the problem.
                     Some(fresh) if fresh.plan.vault == loaded.plan.vault => loaded = fresh,
-                    Some(fresh) => {
-                        site = holder::site(&fresh.plan.vault.place).await?;
-                        (loaded, stood_by) = (fresh, false);
+                    Some(fresh) if held.is_empty() => {
+                        (loaded, site, said, stood_by) = (fresh, None, None, false);
                         vault.close();
                         continue;
                     }
-                    None => {}
+                    // What is held belongs into this vault. The watcher tells that another one wants a restart.
+                    Some(_) | None => {}
                 }
                 let Err(error) = held::redeem(held, &vault, &mut contents).await else {
                     return Ok((loaded, (vault, contents)));
@@ -114,22 +124,19 @@ async fn own(
                 let message = messages::explain(loaded.plan.language, &error.0.into());
                 (TRY_AGAIN, words.standing_by_because.replace("{}", &message.what))
             }
+            Err(closed) if !is_waited_for(&closed, stood_by, held) => return Err(closed.exit()),
             Err(Closed::Owned { holder }) => {
-                if !stood_by {
+                if said.replace(holder.clone()).is_none() {
                     tracing::info!("ready: standing by, {holder} owns the vault");
                 }
                 stood_by = true;
                 (TRY_AGAIN, words.standing_by.replace("{}", &holder))
             }
             Err(Closed::Away(reason)) => {
-                let message = messages::explain(loaded.plan.language, &reason.into());
-                if !stood_by {
-                    tracing::warn!("standing by: {} {}", message.what, message.remedy);
-                }
                 stood_by = true;
-                (TRY_SERVER_AGAIN, words.standing_by_because.replace("{}", &message.what))
+                (TRY_SERVER_AGAIN, stand_by(&loaded, &reason.into(), &mut said))
             }
-            Err(Closed::Refused(exit)) => return Err(exit),
+            Err(Closed::Refused(reason)) => (TRY_SERVER_AGAIN, stand_by(&loaded, &reason, &mut said)),
         };
         if !is_ready {
             service.ready(&status);
@@ -147,6 +154,44 @@ async fn own(
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+/// Goes to the vault. The way there is kept: a stand-by has its connection in it.
+async fn go(loaded: &Loaded, site: &mut Option<Site>) -> Result<(Vault, Contents), Closed> {
+    let site = match site {
+        Some(site) => site,
+        None => {
+            let found = Site::of(&loaded.plan.vault.place).await;
+            site.insert(found.map_err(|reason| Closed::Refused(Box::new(reason)))?)
+        }
+    };
+    holder::open(loaded, site).await
+}
+
+/// Whether somebody waits for a vault that is closed. What only a person can mend ends a process that has nothing to
+/// lose, so that the person hears of it. A server that somebody stands by for may refuse for a moment, as in a failover;
+/// and answers that are held are not thrown away for anything.
+fn is_waited_for(closed: &Closed, stood_by: bool, held: &[Held]) -> bool {
+    let passes = |reason: &Reason| {
+        matches!(
+            reason,
+            Reason::Secret(_) | Reason::Vault(VaultReason::ServerRefused { .. } | VaultReason::Full { .. })
+        )
+    };
+    match closed {
+        Closed::Owned { .. } | Closed::Away(_) => true,
+        Closed::Refused(reason) => !held.is_empty() || stood_by && passes(reason),
+    }
+}
+
+/// Says why the vault is not to be had, if that is news; what the service manager shows.
+fn stand_by(loaded: &Loaded, reason: &Reason, said: &mut Option<String>) -> String {
+    let message = messages::explain(loaded.plan.language, reason);
+    if said.as_ref() != Some(&message.what) {
+        tracing::warn!("standing by: {} {}", message.what, message.remedy);
+        *said = Some(message.what.clone());
+    }
+    messages::words(loaded.plan.language).service.standing_by_because.replace("{}", &message.what)
 }
 
 /// How a process ends that is not the owner. What it held is lost with it; if the vault still waits for that, it is
@@ -219,5 +264,32 @@ impl Signals {
                 }
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::held::sample;
+    use crate::reason::ConfigReason;
+
+    #[test]
+    fn what_is_held_is_not_thrown_away_and_what_passes_is_waited_for() {
+        let server = || "postgres://db:5432/vault".to_owned();
+        let refused = |reason: Reason| Closed::Refused(Box::new(reason));
+        let passing = || refused(VaultReason::ServerRefused { server: server(), error: "no".into() }.into());
+        let lasting = || refused(VaultReason::WrongKey { configured: true }.into());
+        let held = [sample("sent", false)];
+        for (closed, first, standby, holding) in [
+            (Closed::Owned { holder: "process 7".into() }, true, true, true),
+            (Closed::Away(VaultReason::ServerAway { server: server(), error: "gone".into() }), true, true, true),
+            (passing(), false, true, true),
+            (lasting(), false, false, true),
+            (refused(ConfigReason::BadKey.into()), false, false, true),
+        ] {
+            assert_eq!(is_waited_for(&closed, false, &[]), first);
+            assert_eq!(is_waited_for(&closed, true, &[]), standby);
+            assert_eq!(is_waited_for(&closed, true, &held), holding);
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::cli::place::{Surveyed, complain};
 use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
 use crate::config::plan::{CredentialPlan, Plan};
-use crate::credential::record::{ClientIdentity, Record, RecordId};
+use crate::credential::record::{ClientIdentity, Record, RecordId, by_client};
 use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::notify::policy::Policy;
@@ -172,7 +172,7 @@ fn fed<'p>(
     plan: &'p Plan,
     records: &'p HashMap<RecordId, Box<Record>>,
 ) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
-    let by_client = status::by_client(records.values().map(|record| &**record));
+    let by_client = by_client(records.values().map(|record| &**record));
     plan.credentials.iter().filter(|credential| credential.enabled).zip(1..).map(move |(credential, nth)| {
         let known = by_client.get(&(&*credential.name, ClientIdentity::of(credential))).copied();
         (known.unwrap_or(RecordId(-nth)), &**credential)

@@ -14,7 +14,7 @@ use crate::cli::paper::Paper;
 use crate::cli::place::{Loaded, complain_of};
 use crate::cli::{Exit, once, print, progress, status};
 use crate::config::plan::CredentialPlan;
-use crate::credential::record::{ClientIdentity, Record, RecordId};
+use crate::credential::record::{Record, RecordId, youngest};
 use crate::messages;
 use crate::reason::{LoginReason, Reason};
 use crate::secret::Secret;
@@ -115,9 +115,7 @@ async fn into_vault(
     order: &Obtained,
 ) -> Result<(), Reason> {
     let records = &contents.records;
-    let client = ClientIdentity::of(plan);
-    let named = records.iter().filter(|record| *record.name == *plan.name && record.client == client);
-    let record = named.max_by_key(|record| record.id).cloned().unwrap_or_else(|| {
+    let record = youngest(records.iter(), plan).cloned().unwrap_or_else(|| {
         let last = records.iter().map(|record| record.id.0).max();
         Record::new(RecordId(last.unwrap_or(0) + 1), plan)
     });

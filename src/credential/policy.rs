@@ -42,7 +42,7 @@ const LATE_MARGIN: Duration = Duration::from_secs(60);
 /// A token from further in the future than this was issued by a clock that has been set back since.
 const CLOCK_SLACK: Duration = Duration::from_secs(60);
 /// The longest a credential waits after a failure, by its own backoff or the server's wish.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 /// The shortest time between two refreshes.
 const FLOOR: Duration = Duration::from_millis(500);
 /// The shortest time between two refreshes when nothing says how long a token lives.

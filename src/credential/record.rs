@@ -3,7 +3,7 @@
 //! A record outlives its place in the config file: it has an id of its own, keeps its tokens when the credential is
 //! removed, and is stored whole in the vault. The transitions here are pure; they never lose a refresh token.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
@@ -315,14 +315,21 @@ impl Record {
         self.state.not_before = None;
     }
 
-    /// A person asks for another try now, whatever the wait and whatever was lost. False when nothing is the matter.
+    /// A person asks for another try now, whatever the wait and whatever was lost. False when nothing is the matter, or
+    /// nothing is left to send: the halt that says so stands until there is.
     pub fn ask_again(&mut self) -> bool {
         let troubled = self.state.halt.is_some() || self.state.failures > 0;
-        if troubled {
-            self.revive();
-            self.state.asked = true;
+        if !troubled || self.has_nothing_to_send() {
+            return false;
         }
-        troubled
+        self.revive();
+        self.state.asked = true;
+        true
+    }
+
+    /// Whether it is halted without a refresh token to go on with.
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.state.halt.is_some() && self.client.grant_type == "refresh_token" && self.token_to_send().is_none()
     }
 
     /// Notes that a request is about to leave; to be made durable first.
@@ -548,6 +555,22 @@ impl Record {
         self.state.failing_since.get_or_insert(now);
         self.state.last_error = Some(reason);
     }
+}
+
+/// Whose record is whose: by name and client, the youngest where there are several.
+pub fn by_client<'r>(records: impl Iterator<Item = &'r Record>) -> HashMap<(&'r str, ClientIdentity), RecordId> {
+    let mut found: HashMap<(&str, ClientIdentity), RecordId> = HashMap::new();
+    for record in records {
+        let id = found.entry((&record.name, record.client.clone())).or_insert(record.id);
+        *id = record.id.max(*id);
+    }
+    found
+}
+
+/// The record that bears a credential's name and belongs to its client, the youngest where there are several.
+pub fn youngest<'r>(records: impl Iterator<Item = &'r Record>, plan: &CredentialPlan) -> Option<&'r Record> {
+    let client = ClientIdentity::of(plan);
+    records.filter(|record| *record.name == *plan.name && record.client == client).max_by_key(|record| record.id)
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 0..=1000 first")]

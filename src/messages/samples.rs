@@ -140,6 +140,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         ServerAway { server: "postgres://db:5432/vault", error: error },
         ServerRefused { server: "mysql://db:3306/vault", error: error },
         Displaced { holder: "process 7 on host-b" },
+        ThreadEnded,
         ServerGone { server: "mysql://db:3306/vault", missing: "one_api_sidecar_meta" },
         ServerLax { server: "mysql://db:3306/vault", setting: "innodb_flush_log_at_trx_commit = 2" },
         ServerReset { server: "mysql://db:3306/vault" },

@@ -229,6 +229,13 @@ impl Policy {
         (topic != Topic::Recovered || self.troubles.contains_key(&subject(&event))).then_some(event)
     }
 
+    /// The message that is under way to a notifier will not arrive, which says nothing of the notifier: it waits again.
+    pub fn give_back(&mut self, notifier: &str) {
+        if let Some(outbox) = self.outboxes.get_mut(notifier) {
+            outbox.give_back(notifier, &mut self.troubles);
+        }
+    }
+
     /// How a notifier took what it got; `None` before the first message.
     pub fn notifier(&self, name: &str) -> Option<&Standing> {
         self.outboxes.get(name).map(|outbox| &outbox.standing)

@@ -38,6 +38,8 @@ pub type Resolve = Arc<dyn Fn(SecretSource) -> Read + Send + Sync>;
 pub struct SendReport {
     /// The notifier's name.
     pub notifier: Arc<str>,
+    /// The number that its sender was given.
+    pub generation: u64,
     /// Whether the service took it; a [`NotifierReason`], or the [`SecretReason`] that kept it from being sent.
     pub outcome: Result<(), Reason>,
 }
@@ -87,13 +89,20 @@ impl Queue {
 }
 
 impl Sender {
-    /// Starts the notifier's task; it reports every notice once, when it was taken or given up.
-    pub fn spawn(plan: Arc<NotifierPlan>, resolve: Resolve, reports: mpsc::Sender<SendReport>) -> Self {
-        Self::spawn_with(plan, resolve, reports, WAITS)
+    /// Starts the notifier's task; it reports every notice once, when it was taken or given up. The reports bear this
+    /// number.
+    pub fn spawn(
+        plan: Arc<NotifierPlan>,
+        generation: u64,
+        resolve: Resolve,
+        reports: mpsc::Sender<SendReport>,
+    ) -> Self {
+        Self::spawn_with(plan, generation, resolve, reports, WAITS)
     }
 
     fn spawn_with(
         plan: Arc<NotifierPlan>,
+        generation: u64,
         resolve: Resolve,
         reports: mpsc::Sender<SendReport>,
         waits: [Duration; 3],
@@ -104,7 +113,7 @@ impl Sender {
             let carriers = Carriers::of(&plan);
             while let Some(notice) = waiting.next().await {
                 let outcome = deliver(&plan, &carriers, &resolve, &notice, &waits, &waiting.closed).await;
-                let report = SendReport { notifier: Arc::clone(&plan.name), outcome };
+                let report = SendReport { notifier: Arc::clone(&plan.name), generation, outcome };
                 if reports.send(report).await.is_err() {
                     return; // Nobody listens any more: the agent is gone.
                 }
@@ -130,14 +139,17 @@ impl Sender {
         self.queue.lock().dropped
     }
 
-    /// Takes no more notices, tries each that waits once more, and gives up after five seconds.
+    /// Takes no more notices, tries each that waits once more, and gives up after five seconds: then one of them is not
+    /// reported, and this returns false.
     ///
     /// The receiver of the reports goes on being read meanwhile, or is dropped.
-    pub async fn shutdown(mut self) {
+    pub async fn shutdown(mut self) -> bool {
         self.queue.closed.cancel();
-        if tokio::time::timeout(FAREWELL, &mut self.task).await.is_err() {
+        let ended = tokio::time::timeout(FAREWELL, &mut self.task).await.is_ok();
+        if !ended {
             self.task.abort();
         }
+        ended
     }
 }
 

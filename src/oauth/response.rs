@@ -220,9 +220,15 @@ fn error_code(error: &Value) -> Option<&str> {
     }
 }
 
-/// An error code that may be shown: a word of the standards, or short, plain, and nothing that was sent.
+/// An error code that may be shown: a word of the standards, or short, made of words, and nothing that was sent. Whether
+/// it was sent earlier, only the vault knows.
 fn showable(code: &str, sent: &[&Secret]) -> Option<String> {
-    let plain = code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    // A word is letters, then perhaps a number (`AADSTS70008`): in a token they alternate.
+    let is_word = |word: &str| {
+        let number = word.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+        number.len() <= 8 && number.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let plain = code.len() <= 64 && code.split(['_', '.', '-']).all(is_word);
     let echoes = sent.iter().any(|secret| secret.expose().contains(code) || code.contains(secret.expose()));
     (STANDARD.contains(&code) || plain && !echoes).then(|| code.to_owned())
 }

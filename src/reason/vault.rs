@@ -125,6 +125,8 @@ pub enum VaultReason {
         /// Who, as the vault says.
         holder: String,
     },
+    /// The vault's thread stopped in the middle: a bug.
+    ThreadEnded,
     /// Tables of a vault are in the server's database, and others of them are gone.
     ServerGone {
         /// Engine, host and database.

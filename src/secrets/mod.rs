@@ -8,14 +8,27 @@ mod file;
 pub mod keyring;
 mod systemd;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::reason::SecretReason;
 use crate::secret::{Secret, SecretSource};
 
 /// How long [`fetch`] waits for a source.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How many sources are read at once: each takes a thread.
+static AT_ONCE: Semaphore = Semaphore::const_new(32);
+/// Sources whose reader did not answer in time, and is at it still: another one would hang like it.
+static HANGING: LazyLock<Mutex<HashSet<SecretSource>>> = LazyLock::new(Mutex::default);
+
+fn hanging() -> MutexGuard<'static, HashSet<SecretSource>> {
+    // Nothing panics while it is held.
+    HANGING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -42,10 +55,11 @@ pub fn read_with(source: &SecretSource, environment: Environment<'_>) -> Result<
     }
 }
 
-/// Reads a secret without ever holding up the caller's runtime: at most five seconds.
+/// Reads a secret without ever holding up the caller's runtime: at most five seconds, from when its turn has come.
 ///
 /// A keyring may ask a person for a password and a file may lie on a mount that hangs, so the read has a thread of
-/// its own, which nobody waits for at shutdown (the runtime waits for its own blocking threads).
+/// its own, which nobody waits for at shutdown (the runtime waits for its own blocking threads). While one hangs its
+/// source is not read again.
 ///
 /// # Errors
 /// As [`read`], or that no answer came in time.
@@ -62,16 +76,34 @@ async fn fetch_within(source: &SecretSource, patience: Duration) -> Result<Secre
         }
         _ => {}
     }
-    let (answer, answered) = tokio::sync::oneshot::channel();
+    let late = || Err(unavailable(source, format!("no answer within {} s", patience.as_secs())));
+    // It is never closed.
+    let _turn = AT_ONCE.acquire().await;
+    if hanging().contains(source) {
+        return late();
+    }
+    let (answer, mut answered) = oneshot::channel();
     let wanted = source.clone();
-    let read_it = move || drop(answer.send(read(&wanted)));
+    let read_it = move || {
+        let read = read(&wanted);
+        // Whoever gives up does so before this, or has the answer.
+        let mut hanging = hanging();
+        hanging.remove(&wanted);
+        let _ = answer.send(read);
+    };
     if let Err(error) = std::thread::Builder::new().name("secret".into()).spawn(read_it) {
         return Err(unavailable(source, error.to_string()));
     }
-    match tokio::time::timeout(patience, answered).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(_)) => Err(unavailable(source, "the reader stopped".into())),
-        Err(_) => Err(unavailable(source, format!("no answer within {} s", patience.as_secs()))),
+    let stopped = |_| Err(unavailable(source, "the reader stopped".into()));
+    match tokio::time::timeout(patience, &mut answered).await {
+        Ok(read) => read.unwrap_or_else(stopped),
+        Err(_) => {
+            let mut hanging = hanging();
+            answered.try_recv().unwrap_or_else(|_| {
+                hanging.insert(source.clone());
+                late()
+            })
+        }
     }
 }
 
@@ -190,7 +222,22 @@ mod tests {
         let pipe = directory.path().join("pipe");
         let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
         assert!(made.success());
-        let read = fetch_within(&SecretSource::File(pipe), Duration::from_millis(20)).await;
+        let source = SecretSource::File(pipe.clone());
+        let fetched = async |patience| fetch_within(&source, patience).await;
+        let read = fetched(Duration::from_millis(20)).await;
         assert!(matches!(read, Err(SecretReason::FileUnreadable { .. })), "{read:?}");
+        // While it hangs nobody else is sent after it.
+        let begun = std::time::Instant::now();
+        let read = fetched(Duration::from_secs(60)).await;
+        assert!(matches!(read, Err(SecretReason::FileUnreadable { .. })), "{read:?}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+        // Its reader is let go, and it is read again.
+        std::fs::write(&pipe, "late").unwrap();
+        while hanging().contains(&source) {
+            tokio::task::yield_now().await;
+        }
+        std::fs::remove_file(&pipe).unwrap();
+        std::fs::write(&pipe, "value").unwrap();
+        assert_eq!(fetched(PATIENCE).await, Ok(Secret::new("value")));
     }
 }

@@ -12,7 +12,7 @@ use crate::channel::policy::ChannelState;
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::event::{ChannelName, Event, Topic};
 use crate::credential::policy::{TokenDecision, decide};
-use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId};
+use crate::credential::record::{ClientIdentity, HaltKind, Record, RecordId, by_client};
 use crate::messages::{self, About, Message, Words};
 use crate::notify::policy::Policy;
 use crate::reason::{Language, Reason, VaultReason};
@@ -359,16 +359,6 @@ pub fn credentials<'r>(
         credential(&known, plan.language, now)
     };
     plan.credentials.iter().map(one).collect()
-}
-
-/// Whose record is whose: by name and client, the youngest where there are several.
-pub fn by_client<'r>(records: impl Iterator<Item = &'r Record>) -> HashMap<(&'r str, ClientIdentity), RecordId> {
-    let mut found: HashMap<(&str, ClientIdentity), RecordId> = HashMap::new();
-    for record in records {
-        let id = found.entry((&record.name, record.client.clone())).or_insert(record.id);
-        *id = record.id.max(*id);
-    }
-    found
 }
 
 /// How a credential stands, in a word.

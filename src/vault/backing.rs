@@ -32,7 +32,7 @@ pub enum Standing {
     Ours,
     /// The connection is gone: nobody knows, and nothing may be done.
     Unsure(VaultError),
-    /// Somebody else owned it meanwhile, or does: what is in memory may be old.
+    /// Somebody else owned it meanwhile, or does, or its thread has ended: what is in memory may be old.
     Lost(VaultError),
 }
 

@@ -3,6 +3,7 @@
 //! It drains what is waiting and commits it in one transaction (group commit): one credential due costs one small
 //! commit, ten thousand cost a few hundred. Answers go out after the commit.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -72,7 +73,12 @@ pub(super) fn spawn(store: Box<dyn Backing>) -> VaultHandle {
     let fingerprinter = store.fingerprinter().clone();
     std::thread::Builder::new()
         .name("vault".into())
-        .spawn(move || serve(store, &waiting, &tell))
+        .spawn(move || {
+            if catch_unwind(AssertUnwindSafe(|| serve(store, &waiting, &tell))).is_err() {
+                // A bug of ours: whoever used it opens the vault again. What still waits is answered after this.
+                tell.send_replace(Standing::Lost(gone()));
+            }
+        })
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
     VaultHandle { requests, fingerprinter, refusing: Arc::default(), standing }
@@ -137,7 +143,7 @@ impl VaultHandle {
                 Err(error) => Err(error),
             };
             // Its new owner knows better.
-            if let Err(error @ VaultError(VaultReason::Displaced { .. })) = &committed {
+            if let Err(error @ VaultError(VaultReason::Displaced { .. } | VaultReason::ThreadEnded)) = &committed {
                 tracing::debug!(%error, "the vault did not take a note");
                 return;
             }
@@ -194,7 +200,7 @@ impl VaultHandle {
 }
 
 fn gone() -> VaultError {
-    VaultError(VaultReason::Unwritable { path: String::new(), error: "its thread has ended".into() })
+    VaultError(VaultReason::ThreadEnded)
 }
 
 fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &watch::Sender<Standing>) {
@@ -287,4 +293,38 @@ fn note(store: &dyn Backing, tell: &watch::Sender<Standing>) {
         *standing = now;
         changed
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::hmac;
+
+    /// A vault with a bug.
+    struct Bug(Fingerprinter);
+
+    impl Backing for Bug {
+        fn fingerprinter(&self) -> &Fingerprinter {
+            &self.0
+        }
+
+        fn commit(&mut self, _groups: &[Group]) -> Vec<Result<(), VaultError>> {
+            panic!("a bug")
+        }
+
+        fn seen_by(&mut self, _kind: FingerprintKind, _of: Fingerprint) -> Result<Vec<RecordId>, VaultError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_stops_in_the_middle_is_a_vault_that_is_lost() {
+        let handle = spawn(Box::new(Bug(Fingerprinter(hmac::Key::new(hmac::HMAC_SHA256, b"key")))));
+        let ended = VaultError(VaultReason::ThreadEnded);
+        assert_eq!(handle.commit(Vec::new()).await, Err(ended.clone()));
+        let mut standing = handle.standing();
+        let lost = standing.wait_for(|standing| *standing != Standing::Ours).await.expect("it is told").clone();
+        assert_eq!(lost, Standing::Lost(ended.clone()));
+        assert_eq!(handle.commit(Vec::new()).await, Err(ended), "and nobody waits for one that is gone");
+    }
 }

@@ -61,6 +61,11 @@ pub fn copy_channel(database: &Path, from: i64, id: i64, key: &str) {
     assert_eq!(connection.execute("INSERT INTO channels SELECT * FROM copied", []).unwrap(), 1);
 }
 
+/// Takes a channel out.
+pub fn delete_channel(database: &Path, id: i64) {
+    assert_eq!(open(database).execute("DELETE FROM channels WHERE id = ?1", [id]).unwrap(), 1);
+}
+
 /// Every value of every table, by table, row and column; the schema is one of the tables.
 pub type Cells = BTreeMap<(String, i64, String), Value>;
 

@@ -8,12 +8,11 @@ use crate::agent::seeds;
 use crate::cli::doctor::Surroundings;
 use crate::cli::doctor::report::{Checks, Topic, Verdict};
 use crate::config::plan::CredentialPlan;
-use crate::credential::record::{ClientIdentity, Record};
+use crate::credential::record::{Record, youngest};
 use crate::oauth::request;
 use crate::reason::SecretReason;
 use crate::secret::{Secret, SecretSource};
 use crate::secrets;
-use crate::telemetry::status::by_client;
 use crate::vault::Contents;
 
 /// What every source gave.
@@ -76,7 +75,5 @@ fn wanted<'a>(around: &Surroundings<'a>, contents: Option<&Contents>) -> Vec<Wan
 }
 
 fn has_refresh_token(credential: &CredentialPlan, contents: &Contents) -> bool {
-    let id = by_client(contents.records.iter()).get(&(&*credential.name, ClientIdentity::of(credential))).copied();
-    let record = contents.records.iter().find(|record| Some(record.id) == id);
-    record.and_then(Record::token_to_send).is_some()
+    youngest(contents.records.iter(), credential).and_then(Record::token_to_send).is_some()
 }

@@ -118,6 +118,11 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             format!("The vault belongs to somebody else now: {holder}."),
             "Nothing is to be done: this one stands by, and takes over when that one ends.",
         ),
+        VaultReason::ThreadEnded => Message::new(
+            "What writes the vault has stopped in the middle: a bug.",
+            "The vault is opened again by itself; answers that came meanwhile are kept in memory until then. Report the \
+             lines before this one, please.",
+        ),
         VaultReason::ServerGone { server, missing } => Message::new(
             format!("The vault in {server} is not whole: {missing} is gone. It is left untouched."),
             "Restore a backup of all tables named one_api_sidecar_…. Without one: stop every sidecar, drop those tables, \

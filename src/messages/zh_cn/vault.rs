@@ -101,6 +101,10 @@ pub(super) fn explain(reason: &VaultReason) -> Message {
             format!("保管库现在属于另一个进程：{holder}。"),
             "无需处理：本进程转为待命，对方结束时会接手。",
         ),
+        VaultReason::ThreadEnded => Message::new(
+            "写入保管库的线程中途停止：这是程序缺陷。",
+            "保管库会自动重新打开；其间收到的应答在此之前保存在内存中。请报告此行之前的日志。",
+        ),
         VaultReason::ServerGone { server, missing } => Message::new(
             format!("{server} 中的保管库不完整：{missing} 不见了。未作任何改动。"),
             "请恢复所有名为 one_api_sidecar_… 的表的备份。没有备份时：停止所有 sidecar，删除这些表，然后重新授权每个凭据。",

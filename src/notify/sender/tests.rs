@@ -76,7 +76,7 @@ async fn silent() -> (String, TcpListener) {
 /// What becomes of one notice.
 async fn outcome(address: &str, timeout: Duration, resolve: Resolve) -> Result<(), Reason> {
     let (reports, mut inbox) = mpsc::channel(8);
-    let sender = Sender::spawn_with(plan(address, timeout), resolve, reports, SOON);
+    let sender = Sender::spawn_with(plan(address, timeout), 0, resolve, reports, SOON);
     sender.try_send(notice("t"));
     let report = inbox.recv().await.unwrap();
     assert_eq!(&*report.notifier, "wechat");
@@ -189,7 +189,7 @@ async fn a_missing_secret_is_reported_and_nothing_is_sent() {
 async fn row_54_a_silent_service_never_holds_up_the_caller_and_loses_the_oldest() {
     let (address, _listener) = silent().await;
     let (reports, inbox) = mpsc::channel(1);
-    let sender = Sender::spawn(plan(&address, LONG), secrets(), reports);
+    let sender = Sender::spawn(plan(&address, LONG), 0, secrets(), reports);
     let begun = Instant::now();
     for n in 0..QUEUE + 10 {
         sender.try_send(notice(&n.to_string()));
@@ -204,13 +204,13 @@ async fn row_54_a_silent_service_never_holds_up_the_caller_and_loses_the_oldest(
 async fn a_shutdown_sends_what_waits_and_skips_the_waits_between() {
     let (address, asked) = server(|n| if n == 0 { json(429, "") } else { json(200, r#"{"code":200}"#) }).await;
     let (reports, mut inbox) = mpsc::channel(8);
-    let sender = Sender::spawn_with(plan(&address, LONG), secrets(), reports, NEVER);
+    let sender = Sender::spawn_with(plan(&address, LONG), 0, secrets(), reports, NEVER);
     sender.try_send(notice("a"));
     while asked.load(Ordering::SeqCst) == 0 {
         tokio::task::yield_now().await;
     }
     sender.try_send(notice("b"));
-    sender.shutdown().await;
+    assert!(sender.shutdown().await);
     assert_eq!(inbox.recv().await.unwrap().outcome, Ok(()));
     assert_eq!(inbox.recv().await.unwrap().outcome, Ok(()));
     assert_eq!(inbox.recv().await, None);
@@ -222,7 +222,7 @@ async fn a_proxy_is_used_and_a_dead_one_is_told() {
     let mut plan = Arc::unwrap_or_clone(plan("http://notifier.invalid/send", LONG));
     plan.proxy = Some(format!("http://{dead}").parse().unwrap());
     let (reports, mut inbox) = mpsc::channel(8);
-    let sender = Sender::spawn_with(Arc::new(plan), secrets(), reports, SOON);
+    let sender = Sender::spawn_with(Arc::new(plan), 0, secrets(), reports, SOON);
     sender.try_send(notice("t"));
     let outcome = inbox.recv().await.unwrap().outcome;
     let Err(Reason::Notifier(NotifierReason::Unreachable { error })) = outcome else { panic!("{outcome:?}") };

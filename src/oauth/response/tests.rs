@@ -183,6 +183,11 @@ fn a_code_is_shown_only_if_it_is_plain_and_nothing_that_was_sent() {
         ("refresh-1", None),
         ("x-refresh-1-x", None),
         ("two words", None),
+        ("AADSTS700082", Some("AADSTS700082")),
+        ("E0000015", Some("E0000015")),
+        ("rt_4Fg7hJ2kLm9Qw3Zx", None),
+        ("9f8e7d6c5b4a39281706", None),
+        ("123456789", None),
         ("<b>", None),
     ] {
         let reason = answer(400, &format!(r#"{{"error":"{code}"}}"#)).access.unwrap_err().reason;

@@ -259,7 +259,9 @@ fn judge(error: &sqlx::Error) -> Trouble {
         // PostgreSQL: shut down, crashed, starting, idle for too long, in a transaction too; too many clients.
         ("57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "53300", _) => Trouble::Cut(words),
         // MySQL: too many clients, shut down, killed, idle for too long.
-        (_, 1040 | 1053 | 1927 | 4031) => Trouble::Cut(words),
+        (_, 1040 | 1053 | 1203 | 1226 | 1927 | 4031) => Trouble::Cut(words),
+        // After a failover this is the old primary, or a replica that is none yet: the name may lead elsewhere by now.
+        ("25006", _) | (_, 1290 | 1792 | 1836) => Trouble::Cut(format!("it is read-only ({words})")),
         (state, _) if state.starts_with("08") && number != 1047 => Trouble::Cut(words),
         _ => Trouble::Refused(words),
     }

@@ -243,7 +243,10 @@ impl Backing for ServerStore {
 
 impl Drop for ServerStore {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
+        // On a runtime nobody may wait for a farewell; the server notices the end of the connection, too.
+        if let Some(session) = self.session.take()
+            && tokio::runtime::Handle::try_current().is_err()
+        {
             session.close();
         }
     }
