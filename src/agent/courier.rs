@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::Report;
 use crate::config::plan::Plan;
-use crate::credential::event::{Event, Topic};
+use crate::credential::event::{ChannelName, Event, Topic};
 use crate::messages;
 use crate::notify::policy::{Policy, Recipient};
 use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
@@ -105,6 +105,13 @@ impl Courier {
     /// The trouble that stands with the subject of this event.
     pub fn standing(&self, like: &Event) -> Option<&Event> {
         self.policy.standing(like)
+    }
+
+    /// Nobody is reminded of a channel's trouble any more, nor told of its end.
+    pub fn forget(&mut self, channel: &ChannelName) {
+        let address = Some(channel.address());
+        self.policy.forget(|event| event.channel.as_ref().map(ChannelName::address) == address);
+        self.changed = true;
     }
 
     /// What is remembered of telling, and of each notifier.
