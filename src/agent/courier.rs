@@ -193,3 +193,22 @@ fn is_gone(plan: &Plan, event: &Event) -> bool {
     let notifies = |name: &str| plan.notifiers.iter().any(|notifier| &*notifier.name == name);
     credential.is_some_and(|name| !works_on(name)) || event.notifier.as_deref().is_some_and(|name| !notifies(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_reminded_of_a_channel_that_was_given_back() {
+        let mut courier = Courier::new(None, PathBuf::new(), mpsc::unbounded_channel().0);
+        let about = |id| {
+            let channel = ChannelName { gateway: "eu".into(), id: Some(id), name: "codex".into() };
+            Event { channel: Some(channel), ..Event::new(Timestamp::EPOCH, Topic::ForeignKey) }
+        };
+        for id in [1, 2] {
+            courier.policy.tell(&about(id));
+        }
+        courier.forget(about(1).channel.as_ref().expect("it is about one"));
+        assert!(courier.standing(&about(1)).is_none() && courier.standing(&about(2)).is_some());
+    }
+}
