@@ -249,9 +249,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             format!("`channel_key` 用到了 `{field}`，但服务商的应答中没有它。"),
             "请改正 `channel_key`，或通过 `scope` 申请该字段（`id_token` 需要 `openid`）。",
         ),
-        ChannelReason::Conflict => {
-            Message::new("在读取与写入之间，渠道的记录被改动了；没有写入。", "无需处理：会重新读取并重试。")
-        }
+        ChannelReason::Conflict => Message::new(
+            "在读取与写入之间，渠道的记录被改动了；没有写入。",
+            "会重新读取并重试。若一直如此，说明每次写入之前都有别的东西改动它：触发器，或另一个程序。",
+        ),
         ChannelReason::ListedTwice { owner } => {
             Message::new(format!("这个渠道已由凭据 `{owner}` 提供密钥。"), "请只在一个凭据的 `channels` 中保留它。")
         }
