@@ -38,6 +38,8 @@ const LOOK_OFTEN: Duration = Duration::from_secs(1);
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
+/// How many writes in a row may meet a changed row before nobody waits for the key any more.
+const CONFLICTS: u32 = 5;
 
 /// One gateway and the channels we feed in it.
 pub struct Room {
@@ -366,7 +368,7 @@ impl Room {
         let cannot_be = self.trouble.is_some() && !self.busy;
         cannot_be
             || self.targets_of(record.id).all(|target| match target.standing.state {
-                ChannelState::Pending => !lives && !is_released(target),
+                ChannelState::Pending => target.conflicts >= CONFLICTS || !lives && !is_released(target),
                 ChannelState::Delivered | ChannelState::DisabledByHand => !lives || is_current(target),
                 _ => true,
             })

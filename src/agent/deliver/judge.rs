@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::orders::{Delivery, DeliveryOrder, Origin, Seen, Untold};
-use super::{LOOK_EVERY, LOOK_OFTEN, Room, adopted_id};
+use super::{LOOK_EVERY, LOOK_OFTEN, Room, Target, adopted_id};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
 use crate::channel::view::{ChannelView, Status};
@@ -108,8 +108,10 @@ impl Room {
 
     /// The rows in the order of their names, if a name is to be looked up.
     fn by_name<'v>(&self, seen: &'v Seen) -> Vec<&'v ChannelView> {
-        let is_named = |index: &usize| matches!(self.targets[*index].select, ChannelSelect::Name(_));
-        if !seen.indexes.iter().any(is_named) {
+        let is_looked_up = |target: &Target| {
+            matches!(target.select, ChannelSelect::Name(_)) && adopted_id(&self.adoptions, target).is_none()
+        };
+        if !seen.indexes.iter().any(|index| is_looked_up(&self.targets[*index])) {
             return Vec::new();
         }
         let mut named: Vec<&ChannelView> = seen.views.iter().collect();

@@ -444,6 +444,7 @@ async fn a_row_that_is_changed_before_each_write_is_not_pressed_and_told_after_a
         told.extend(stage.topics().into_iter().map(|topic| (second, topic)));
     }
     assert!(looks < 30, "{looks} looks in two minutes");
+    assert!(stage.room.has_settled(&stage.records[&RecordId(1)], true), "a command does not wait for it for ever");
     assert!(matches!(told[..], [(60..75, Topic::Undelivered)]), "{told:?}");
     stage.rows().refusal = None;
     stage.settle().await;
