@@ -397,3 +397,91 @@ fn a_name_that_several_channels_bear_is_refused_with_their_ids_and_one_that_is_u
     assert!(eventually(SOON, || scene.holds_newest(5)), "{}", agent.output());
     agent.stop();
 }
+
+#[test]
+fn a_channel_is_fed_on_when_the_config_names_it_otherwise_or_for_another_client() {
+    let mut scene = Scene::with_database(HOUR);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    let force = |agent: &Sidecar| {
+        let forced = scene.bench.run_command(&["once", "--force"]);
+        assert_eq!(forced.code, Some(0), "{}{}\n{}", forced.stdout, forced.stderr, agent.output());
+    };
+    let by_name = |name: &str| scene.config(1, NO_CACHE).replace("channels = [1]", &format!("channels = [\"{name}\"]"));
+    scene.bench.rename_config(&by_name("codex-a"));
+    assert!(agent.wait_for_line("config applied", SOON).is_some(), "{}", agent.output());
+    force(&agent);
+    assert!(scene.holds_newest(1), "{}", agent.output());
+    // Renamed in the gateway, and the config follows.
+    scene.run_sql("UPDATE channels SET name = 'codex-b' WHERE id = 1");
+    scene.bench.rename_config(&by_name("codex-b"));
+    assert!(eventually(SOON, || agent.lines_with("config applied").len() == 2), "{}", agent.output());
+    force(&agent);
+    assert!(scene.holds_newest(1), "{}", agent.output());
+    agent.stop();
+    // Another client is another record, which has nothing yet.
+    let other_client = by_name("codex-b").replace("client_id = \"a\"", "client_id = \"another\"");
+    let seed = scene.endpoint.issue();
+    scene.bench.env("SEED", seed);
+    scene.bench.write_config(&other_client);
+    let agent = scene.bench.start();
+    assert!(eventually(SOON, || scene.endpoint.requests_of("another").len() == 1), "{}", agent.output());
+    scene.arrives(1, &agent);
+    assert_eq!(scene.channel_state(), "delivered");
+    agent.stop();
+}
+
+#[test]
+fn a_key_that_no_header_could_carry_comes_back_as_it_was() {
+    const PASTED: &str = "{\n  \"type\": \"service_account\"\n}\n";
+    for before in [PASTED, ""] {
+        let scene = Scene::with_database(HOUR);
+        database::set_channel(&scene.database(), 1, before, 1);
+        let agent = scene.start(1, NO_CACHE);
+        scene.arrives(1, &agent);
+        let released = scene.bench.run_command(&["release", "1"]);
+        assert_eq!(released.code, Some(0), "{}{}\n{}", released.stdout, released.stderr, agent.output());
+        assert_eq!(scene.key(1), before, "it is back when the command has ended");
+        agent.stop();
+    }
+}
+
+#[test]
+fn before_the_first_delivery_adopt_and_release_go_by_the_config() {
+    let scene = Scene::with_database(HOUR);
+    let run = |arguments: &[&str]| scene.bench.run_command(arguments);
+    // Nothing was ever looked at, and nobody knows yet which channel bears the name.
+    for channels in ["[1]", "[\"codex-a\"]"] {
+        scene.bench.write_config(&scene.config(1, NO_CACHE).replace("[1]", channels));
+        let adopted = run(&["adopt", "1"]);
+        assert!(adopted.stdout.contains("pending"), "{channels}: {}{}", adopted.stdout, adopted.stderr);
+        let released = run(&["release", "1"]);
+        assert!(released.stderr.contains("nothing to give back"), "{channels}: {}", released.stderr);
+        assert_eq!(released.code, Some(1), "{channels}");
+    }
+    assert_eq!(scene.endpoint.requests().len(), 0, "nothing is spent on it");
+    // A name that cannot be looked up is no channel that nobody feeds.
+    std::fs::rename(scene.database(), scene.bench.path("away.db")).unwrap();
+    let adopted = run(&["adopt", "1"]);
+    assert!(adopted.stderr.contains("is not there"), "{}{}", adopted.stdout, adopted.stderr);
+    std::fs::rename(scene.bench.path("away.db"), scene.database()).unwrap();
+    let unknown = run(&["adopt", "77"]);
+    assert!(unknown.stderr.contains("No credential"), "{}{}", unknown.stdout, unknown.stderr);
+}
+
+#[test]
+fn a_gateway_that_nothing_feeds_is_no_reason_not_to_be_ready() {
+    let scene = Scene::with_database(HOUR);
+    let config = scene.config(1, NO_CACHE).replace("[gateway]", "[[gateway]]\nname = \"fed\"");
+    let config = config.replace("[1]", "[{ gateway = \"fed\", id = 1 }]");
+    scene.bench.write_config(&format!(
+        "{config}[[gateway]]\nname = \"idle\"\ndatabase = \"idle.db\"\n[vault]\npath = \"vault/vault.db\"\n\
+         [server]\nlisten = \"127.0.0.1:0\"\n"
+    ));
+    let agent = scene.bench.start();
+    scene.arrives(1, &agent);
+    let address = support::http::address(&agent);
+    let is_ready = || support::http::get(address, "/readyz", "").status == 200;
+    assert!(eventually(SOON, is_ready), "{}", agent.output());
+    agent.stop();
+}

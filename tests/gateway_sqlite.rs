@@ -250,6 +250,7 @@ fn row_22_a_missing_database_is_said_and_nothing_is_created() {
         expected: Some(Secret::new("a")),
         key: Secret::new("b"),
         reenable: false,
+        gives_back: false,
     };
     assert_eq!(database_reason(publish(&mut gateway, &publication)), missing);
     assert_eq!(gateway.examine().len(), 1);

@@ -173,6 +173,7 @@ fn keys(ids: std::ops::Range<i64>) -> Vec<Publication> {
         expected: Some(Secret::new("old")),
         key: Secret::new("new"),
         reenable: false,
+        gives_back: false,
     };
     ids.map(key).collect()
 }

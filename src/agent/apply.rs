@@ -195,7 +195,7 @@ impl Agent {
     pub(super) fn activate(&mut self, id: RecordId, plan: &Arc<CredentialPlan>) {
         self.by_name.insert(Arc::clone(&plan.name), id);
         let forced_by_pass = self.passes.force(id, plan);
-        self.active.insert(id, Active { forced_by_pass, ..Active::new(plan) });
+        self.active.insert(id, Box::new(Active { forced_by_pass, ..Active::new(plan) }));
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
         if record.state.token_url != plan.endpoint.url.as_str() && record.refresh_token.is_some() {

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::agent::obtained::Obtained;
 use crate::agent::{Agent, Mode, Report};
 use crate::config::plan::CredentialPlan;
+use crate::credential::event::ChannelName;
 use crate::credential::record::RecordId;
 use crate::reason::{AgentReason, Reason};
 use crate::shape::nearest;
@@ -45,6 +46,14 @@ pub struct Handover {
     pub channel: i64,
     /// Whether it gets the key back that it had before; else it gets ours, whatever it holds.
     pub give_back: bool,
+}
+
+impl Handover {
+    /// As the command takes it.
+    fn address(&self) -> String {
+        let name = ChannelName { gateway: self.gateway.clone(), id: Some(self.channel), name: String::new() };
+        name.address()
+    }
 }
 
 /// Where an answer goes.
@@ -117,7 +126,11 @@ impl Living for Line {
 
 /// The passes that are not over.
 #[derive(Default)]
-pub(super) struct Passes(Vec<Pass>);
+pub(super) struct Passes {
+    under_way: Vec<Pass>,
+    /// Of channels that nobody can tell yet: names are looked up, and seeds still make records.
+    handovers: Vec<(Handover, Answer<Result<Status, Reason>>)>,
+}
 
 struct Pass {
     names: Vec<String>,
@@ -139,28 +152,28 @@ impl Pass {
 impl Passes {
     /// Whether none is left.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.under_way.is_empty() && self.handovers.is_empty()
     }
 
     /// Whether one of them is still to try this credential: each tries it once.
     pub(super) fn want(&self, id: RecordId, plan: &CredentialPlan) -> bool {
-        self.0.iter().any(|pass| pass.names(&plan.name) && !pass.tried.contains(&id))
+        self.under_way.iter().any(|pass| pass.names(&plan.name) && !pass.tried.contains(&id))
     }
 
     /// Whether one of them forces this credential, which has its record only now: it was renamed.
     pub(super) fn force(&self, id: RecordId, plan: &CredentialPlan) -> bool {
         let forces = |pass: &Pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id);
-        self.0.iter().any(|pass| pass.left.is_none() && forces(pass))
+        self.under_way.iter().any(|pass| pass.left.is_none() && forces(pass))
     }
 
     /// Whether one of them still wants this credential refreshed that is not due.
     fn still_force(&self, id: RecordId, plan: &CredentialPlan) -> bool {
-        self.0.iter().any(|pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id))
+        self.under_way.iter().any(|pass| pass.force && pass.names(&plan.name) && !pass.tried.contains(&id))
     }
 
     /// A request of this credential is about to leave.
     pub(super) fn note_try(&mut self, id: RecordId) {
-        for pass in &mut self.0 {
+        for pass in &mut self.under_way {
             pass.tried.insert(id);
         }
     }
@@ -187,7 +200,7 @@ impl Agent {
             active.forced_by_pass |= force && !active.in_flight && !active.queued;
             named.push((*id, active.plan.name.clone()));
         }
-        self.passes.0.push(pass);
+        self.passes.under_way.push(pass);
         for (id, _) in &named {
             self.consider(*id);
         }
@@ -198,31 +211,63 @@ impl Agent {
     }
 
     /// Takes a channel over or gives it back. What follows is a pass over its credential that refreshes nothing.
-    pub fn hand_over(&mut self, order: &Handover, answer: Answer<Result<Status, Reason>>) {
-        let Handover { gateway, channel, give_back } = order;
-        let done = self.rooms.get_mut(gateway.as_str()).and_then(|room| {
+    pub fn hand_over(&mut self, order: Handover, answer: Answer<Result<Status, Reason>>) {
+        let Handover { gateway, channel, give_back } = &order;
+        let known = self.rooms.get_mut(gateway.as_str()).and_then(|room| {
             let target = room.targets.iter().find(|target| target.standing.id == Some(*channel))?;
-            let (credential, record) = (target.credential.to_string(), target.record);
-            let notes = if *give_back { room.release(*channel) } else { room.adopt(*channel) }?;
-            Some((credential, record, notes))
+            let (credential, record, standing) = (target.credential.to_string(), target.record, &target.standing);
+            let name = ChannelName { gateway: gateway.clone(), id: standing.id, name: standing.name.clone() };
+            let notes = if *give_back { room.release(*channel) } else { room.adopt(*channel) };
+            Some((credential, record, name, notes))
         });
-        let Some((credential, record, notes)) = done else {
-            let reason = AgentReason::NoSuchChannel { channel: format!("{gateway}/{channel}") };
-            // Nobody waits any more: nothing to tell.
-            let _ = answer.send(Err(reason.into()));
+        let Some((credential, record, name, notes)) = known else {
+            match self.cannot_tell(&order) {
+                Ok(true) => self.passes.handovers.push((order, answer)),
+                // Nobody waits any more: nothing to tell, here and below.
+                Ok(false) => drop(answer.send(Err(AgentReason::NoSuchChannel { channel: order.address() }.into()))),
+                Err(reason) => drop(answer.send(Err(reason))),
+            }
+            return;
+        };
+        let Some(notes) = notes else {
+            let _ = answer.send(Err(AgentReason::NothingToGiveBack { channel: order.address() }.into()));
             return;
         };
         tracing::info!(%credential, %gateway, channel, give_back, "asked to hand a channel over");
         self.shared.vault.commit_soon(notes);
+        if *give_back {
+            self.courier.forget(&name);
+        }
         let (names, tried) = (vec![credential], [record].into());
-        self.passes.0.push(Pass { names, force: false, tried, left: None, answer });
+        self.passes.under_way.push(Pass { names, force: false, tried, left: None, answer });
+    }
+
+    /// Whether nobody can tell yet who feeds a channel: its gateway was not looked at, or a seed may still make the
+    /// record of who does.
+    ///
+    /// # Errors
+    /// When the gateway was looked at in vain, and a name may stand for the channel.
+    fn cannot_tell(&self, order: &Handover) -> Result<bool, Reason> {
+        let Some(room) = self.rooms.get(order.gateway.as_str()) else { return Ok(false) };
+        let unresolved = || room.targets.iter().any(|target| target.standing.id.is_none());
+        match &room.trouble {
+            _ if self.seeds_underway > 0 => Ok(true),
+            _ if !room.looked => Ok(unresolved()),
+            Some((reason, _)) if unresolved() => Err(reason.clone().into()),
+            _ => Ok(false),
+        }
     }
 
     /// Answers the passes that are over.
     pub(super) fn answer_passes(&mut self) {
-        let mut passes = std::mem::take(&mut self.passes);
-        let over: Vec<Pass> = passes.0.extract_if(.., |pass| pass.answer.is_closed() || self.is_over(pass)).collect();
-        self.passes = passes;
+        for (order, answer) in std::mem::take(&mut self.passes.handovers) {
+            if !answer.is_closed() {
+                self.hand_over(order, answer);
+            }
+        }
+        let mut passes = std::mem::take(&mut self.passes.under_way);
+        let over: Vec<Pass> = passes.extract_if(.., |pass| pass.answer.is_closed() || self.is_over(pass)).collect();
+        self.passes.under_way = passes;
         for pass in over {
             // What could not be sent is not forced later, when nobody waits for it.
             for (id, active) in self.active.iter_mut().filter(|_| pass.force) {
@@ -260,7 +305,7 @@ impl Agent {
         }
         let Some(record) = self.records.get(&id) else { return true };
         let has_living_key = record.access.as_ref().is_some_and(|grant| grant.expires_at > self.now());
-        !has_living_key || rooms().all(|room| room.has_settled(record))
+        rooms().all(|room| room.has_settled(record, has_living_key))
     }
 
     /// Answers what people ask.
@@ -271,7 +316,7 @@ impl Agent {
             // Nothing new starts: the answer is dropped, and whoever asks may soon have the lock.
             Request::Once(..) | Request::Retry(..) | Request::Handover(..) | Request::Seed(..) if self.stopping => {}
             Request::Seed(order, answer) => self.take_obtained((order, answer)),
-            Request::Handover(order, answer) => self.hand_over(&order, answer),
+            Request::Handover(order, answer) => self.hand_over(order, answer),
             Request::Once(order, answer) => self.begin(order, answer),
             Request::Retry(order, answer) => drop(answer.send(self.retry(&order.name))),
         }
@@ -309,7 +354,8 @@ impl Agent {
             running: self.mode == Mode::Run,
             config: self.config_rejected.is_none(),
             vault: self.vault_trouble.is_none(),
-            gateways: self.rooms.values().all(|room| room.looked && room.trouble.is_none()),
+            // Nobody looks where nothing is fed.
+            gateways: self.rooms.values().all(|room| room.targets.is_empty() || room.looked && room.trouble.is_none()),
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::agent::Report;
 use crate::config::plan::Plan;
-use crate::credential::event::{Event, Topic};
+use crate::credential::event::{ChannelName, Event, Topic};
 use crate::messages;
 use crate::notify::policy::{Policy, Recipient};
 use crate::notify::sender::{FAREWELL, Resolve, SendReport, Sender};
@@ -128,6 +128,13 @@ impl Courier {
         self.policy.standing(like)
     }
 
+    /// Nobody is reminded of a channel's trouble any more, nor told of its end.
+    pub fn forget(&mut self, channel: &ChannelName) {
+        let address = Some(channel.address());
+        self.policy.forget(|event| event.channel.as_ref().map(ChannelName::address) == address);
+        self.changed = true;
+    }
+
     /// What is remembered of telling, and of each notifier.
     pub fn policy(&self) -> &Policy {
         &self.policy
@@ -218,4 +225,23 @@ fn is_gone(plan: &Plan, event: &Event) -> bool {
     let works_on = |name| plan.credential(name).is_some_and(|credential| credential.enabled);
     let notifies = |name: &str| plan.notifiers.iter().any(|notifier| &*notifier.name == name);
     credential.is_some_and(|name| !works_on(name)) || event.notifier.as_deref().is_some_and(|name| !notifies(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_reminded_of_a_channel_that_was_given_back() {
+        let mut courier = Courier::new(None, PathBuf::new(), mpsc::unbounded_channel().0);
+        let about = |id| {
+            let channel = ChannelName { gateway: "eu".into(), id: Some(id), name: "codex".into() };
+            Event { channel: Some(channel), ..Event::new(Timestamp::EPOCH, Topic::ForeignKey) }
+        };
+        for id in [1, 2] {
+            courier.policy.tell(&about(id));
+        }
+        courier.forget(about(1).channel.as_ref().expect("it is about one"));
+        assert!(courier.standing(&about(1)).is_none() && courier.standing(&about(2)).is_some());
+    }
 }

@@ -7,12 +7,15 @@
 mod judge;
 mod orders;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use orders::{Delivery, DeliveryOrder, LookOrder, Seen};
+pub use orders::{Delivery, DeliveryOrder, LookOrder, Origin, Seen};
 
 use crate::channel::ownership::Adoption;
 use crate::channel::policy::ChannelState;
@@ -37,6 +40,8 @@ const BEHIND: usize = 4 * BATCH;
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
+/// How many writes in a row may meet a changed row before nobody waits for the key any more.
+const CONFLICTS: u32 = 5;
 
 /// One gateway and the channels we feed in it.
 pub struct Room {
@@ -47,8 +52,10 @@ pub struct Room {
     /// The channels, in the order of the config.
     pub targets: Vec<Target>,
     by_record: HashMap<RecordId, Vec<usize>>,
-    /// Counts the changes of `targets`: what was ordered before one is judged by nobody.
-    serial: u64,
+    /// Which room this is and which targets it has: what was ordered of others is judged by nobody.
+    origin: Origin,
+    /// Which target feeds a channel, by its id, as of the last look at it.
+    holders: HashMap<i64, usize>,
     /// Channels to look at now, whatever [`Room::next_look`] says, the soonest dead first.
     dirty: BTreeSet<(Timestamp, usize)>,
     /// What is remembered of channels, by id.
@@ -66,6 +73,8 @@ pub struct Room {
     /// What of that the log has.
     pub logged: Option<GatewayReason>,
     failures: u32,
+    /// The cache lag that due times were reckoned with last.
+    lag_reckoned: Duration,
     /// Until then the channels are looked at every second.
     watch_until: Timestamp,
     /// What looking brought up besides deliveries.
@@ -107,6 +116,8 @@ pub struct Target {
     /// When the key that the new one replaces dies.
     dies: Timestamp,
     pending_since: Option<Timestamp>,
+    /// How many writes in a row met a row that was changed since the look.
+    conflicts: u32,
     told_undelivered: bool,
     told_trouble: bool,
 }
@@ -141,13 +152,16 @@ impl Standing {
 impl Room {
     /// A room without channels yet.
     pub fn new(plan: Arc<GatewayPlan>, handle: GatewayHandle, adoptions: HashMap<i64, Adoption>) -> Self {
+        static ROOMS: AtomicU64 = AtomicU64::new(0);
         let only_ours_since = only_ours_since(&plan, adoptions.values());
+        let lag_reckoned = plan.cache_lag.of(handle.kind(), handle.immediate());
         Self {
             plan,
             handle,
             targets: Vec::new(),
             by_record: HashMap::new(),
-            serial: 0,
+            origin: Origin { room: ROOMS.fetch_add(1, Ordering::Relaxed), targets: 0 },
+            holders: HashMap::new(),
             dirty: BTreeSet::new(),
             adoptions,
             next_look: Timestamp::EPOCH,
@@ -157,6 +171,7 @@ impl Room {
             trouble: None,
             logged: None,
             failures: 0,
+            lag_reckoned,
             watch_until: Timestamp::EPOCH,
             wishes: Wishes::default(),
             same_as: None,
@@ -171,11 +186,28 @@ impl Room {
         self.plan.cache_lag.of(self.handle.kind(), self.handle.immediate())
     }
 
+    /// Whether the cache lag is another one than when this was asked last: it is part of every due time.
+    pub fn lag_changed(&mut self) -> bool {
+        let lag = self.lag();
+        std::mem::replace(&mut self.lag_reckoned, lag) != lag
+    }
+
+    /// Whether what was ordered is of this room, be it of its former targets.
+    pub fn ordered(&self, origin: Origin) -> bool {
+        self.origin.room == origin.room
+    }
+
     /// Says anew which channels are fed here; what is known of unchanged ones stays.
     pub fn retarget<'p>(&mut self, credentials: impl Iterator<Item = (RecordId, &'p CredentialPlan)>) {
         let mut known: HashMap<(RecordId, ChannelSelect), Target> =
             self.targets.drain(..).map(|target| ((target.record, target.select.clone()), target)).collect();
         self.by_record.clear();
+        // A name is resolved until it adopts a channel; from then on the id counts.
+        let named = self
+            .adoptions
+            .values()
+            .filter_map(|adoption| Some(((adoption.record, adoption.state.selected_by.as_deref()?), adoption.channel)));
+        let named: HashMap<(RecordId, &str), i64> = named.collect();
         for (record, plan) in credentials {
             for channel in plan.channels.iter().filter(|channel| channel.gateway == self.plan.name) {
                 let fresh = || Target {
@@ -189,6 +221,7 @@ impl Room {
                     is_late: false,
                     dies: Timestamp::EPOCH,
                     pending_since: None,
+                    conflicts: 0,
                     told_undelivered: false,
                     told_trouble: false,
                 };
@@ -196,7 +229,11 @@ impl Room {
                 target.key.clone_from(&channel.key);
                 target.key_is_explicit = channel.key_is_explicit;
                 target.credential = Arc::clone(&plan.name);
-                if let Some(adoption) = adopted_id(&self.adoptions, &target).and_then(|id| self.adoptions.get(&id))
+                let adopted = match &channel.select {
+                    ChannelSelect::Id(id) => Some(*id),
+                    ChannelSelect::Name(name) => named.get(&(record, name.as_str())).copied(),
+                };
+                if let Some(adoption) = adopted.and_then(|id| self.adoptions.get(&id))
                     && target.standing.status.is_none()
                 {
                     target.standing.id = Some(adoption.channel);
@@ -207,7 +244,9 @@ impl Room {
                 self.targets.push(target);
             }
         }
-        self.serial += 1;
+        self.targets.shrink_to_fit();
+        self.origin.targets += 1;
+        self.holders.clear();
         self.looked = false;
         self.dirty.clear();
         self.next_look = Timestamp::EPOCH;
@@ -245,6 +284,11 @@ impl Room {
         self.dirty.insert((self.targets[index].dies, index));
     }
 
+    /// Whether it is looked at next.
+    fn is_dirty(&self, index: usize) -> bool {
+        self.dirty.contains(&(self.targets[index].dies, index))
+    }
+
     /// The wall clock was set by so many milliseconds: windows keep their distance from now.
     pub fn shift(&mut self, milliseconds: i64) {
         for state in self.adoptions.values_mut().map(|adoption| &mut adoption.state) {
@@ -276,7 +320,6 @@ impl Room {
     pub fn adopt(&mut self, id: i64) -> Option<Vec<Change>> {
         let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
         let replaced = target.standing.reason == Some(ChannelReason::Replaced);
-        let holds_ours = matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand);
         self.look_soon();
         self.looked = false;
         if replaced {
@@ -287,7 +330,8 @@ impl Room {
         Some(match self.adoptions.get_mut(&id) {
             Some(adoption) => {
                 adoption.state.released = false;
-                adoption.state.take_over = !holds_ours;
+                // Over when the look finds our key there, or when it was written.
+                adoption.state.take_over = true;
                 adoption.state.reenabled_at.clear();
                 vec![Change::Adoption(Box::new(adoption.clone()))]
             }
@@ -325,17 +369,21 @@ impl Room {
             })
     }
 
-    /// Whether the key of a record is in its channels here, or cannot be.
-    pub fn has_settled(&self, record: &Record) -> bool {
+    /// Whether the key of a record, if it lives, is in its channels here, or cannot be; and whether those that are given
+    /// back have their own keys.
+    pub fn has_settled(&self, record: &Record, lives: bool) -> bool {
+        let adoption = |target: &Target| target.standing.id.and_then(|id| self.adoptions.get(&id));
         let is_current = |target: &Target| {
-            let adoption = target.standing.id.and_then(|id| self.adoptions.get(&id));
-            adoption.is_none_or(|adoption| adoption.state.generation == record.state.generation)
+            adoption(target).is_none_or(|adoption| {
+                adoption.record == record.id && adoption.state.generation == record.state.generation
+            })
         };
+        let is_released = |target: &Target| adoption(target).is_some_and(|adoption| adoption.state.released);
         let cannot_be = self.trouble.is_some() && !self.busy;
         cannot_be
             || self.targets_of(record.id).all(|target| match target.standing.state {
-                ChannelState::Pending => false,
-                ChannelState::Delivered | ChannelState::DisabledByHand => is_current(target),
+                ChannelState::Pending => target.conflicts >= CONFLICTS || !lives && !is_released(target),
+                ChannelState::Delivered | ChannelState::DisabledByHand => !lives || is_current(target),
                 _ => true,
             })
     }
@@ -362,6 +410,8 @@ impl Room {
             {
                 soonest.push(index);
             }
+            // Of two that mean one channel the first in the config feeds it, whichever dies sooner.
+            soonest.sort_unstable();
             soonest
         };
         let mut selects = Vec::with_capacity(indexes.len());
@@ -369,20 +419,23 @@ impl Room {
         for target in indexes.iter().map(|index| &self.targets[*index]) {
             let adopted = adopted_id(&self.adoptions, target);
             selects.push(adopted.map_or_else(|| target.select.clone(), ChannelSelect::Id));
-            let id = adopted.or(match target.select {
-                ChannelSelect::Id(id) => Some(id),
-                ChannelSelect::Name(_) => None,
-            });
+            // A name may lead to a channel that was adopted under another one, or by another credential: whoever has
+            // seen it once knows its id.
+            let id = adopted.or(target.standing.id);
             if let Some(id) = id.filter(|id| self.adoptions.contains_key(id)) {
                 let key = records.get(&target.record).and_then(|record| record.access.as_ref()?.key(&target.key).ok());
-                expected.insert(id, key.unwrap_or_else(|| Secret::new("")));
+                // Where two expect different keys, each may find the other's.
+                let known = expected.entry(id).or_insert_with(|| key.clone());
+                if *known != key {
+                    *known = None;
+                }
             }
         }
         Some(LookOrder {
             handle: self.handle.clone(),
             vault: vault.clone(),
             indexes,
-            serial: self.serial,
+            origin: self.origin,
             selects,
             expected,
             probe: !self.writable || self.trouble.is_some(),
@@ -410,11 +463,13 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
 
 /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
 fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64> {
-    match &target.select {
-        ChannelSelect::Id(id) => adoptions.contains_key(id).then_some(*id),
-        ChannelSelect::Name(name) => adoptions
-            .values()
-            .find(|adoption| adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name))
-            .map(|adoption| adoption.channel),
-    }
+    // Nothing is adopted that was not seen: retargeting and each look bring the id along.
+    let adoption = adoptions.get(&target.standing.id?)?;
+    let is_its_own = match &target.select {
+        ChannelSelect::Id(id) => adoption.channel == *id,
+        ChannelSelect::Name(name) => {
+            adoption.record == target.record && adoption.state.selected_by.as_deref() == Some(name)
+        }
+    };
+    is_its_own.then_some(adoption.channel)
 }

@@ -53,7 +53,7 @@ use aside::Aside;
 use clock::{ClockWatch, Parted, spread};
 use control::{Answer, Passes, Request};
 use courier::Courier;
-use deliver::{Delivery, Room, Seen};
+use deliver::{Delivery, Origin, Room, Seen};
 use held::{Held, Unsure};
 use obtained::{Obtained, Taken};
 use page::Page;
@@ -83,9 +83,9 @@ pub enum Report {
     /// From a refresh.
     Flight(RecordId, FlightReport),
     /// From a look at a gateway.
-    Seen(Arc<str>, Box<Result<Seen, GatewayError>>),
+    Seen(Arc<str>, Origin, Box<Result<Seen, GatewayError>>),
     /// From writes into a gateway.
-    Delivered(Arc<str>, Vec<(Delivery, Result<Published, GatewayError>)>),
+    Delivered(Arc<str>, Origin, Vec<(Delivery, Result<Published, GatewayError>)>),
     /// Somebody wrote into a gateway.
     GatewayWritten(Arc<str>),
     /// Seeds were read.
@@ -190,7 +190,7 @@ pub struct Agent {
     records: HashMap<RecordId, Box<Record>>,
     /// The highest that was given out.
     last_id: RecordId,
-    active: HashMap<RecordId, Active>,
+    active: HashMap<RecordId, Box<Active>>,
     by_name: HashMap<Arc<str>, RecordId>,
     due: BTreeSet<(Timestamp, RecordId)>,
     queue: Queue,
@@ -648,8 +648,8 @@ impl Agent {
         }
         match report {
             Report::Flight(id, report) => self.flew(id, report),
-            Report::Seen(name, seen) => self.seen(&name, *seen),
-            Report::Delivered(name, results) => self.delivered(&name, results),
+            Report::Seen(name, origin, seen) => self.seen(&name, origin, *seen),
+            Report::Delivered(name, origin, results) => self.delivered(&name, origin, results),
             Report::GatewayWritten(name) => {
                 let (now, mut events) = (self.now(), Vec::new());
                 if let Some(room) = self.rooms.get_mut(&name) {

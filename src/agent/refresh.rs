@@ -272,15 +272,10 @@ pub fn configured(fingerprinter: &Fingerprinter, plan: &CredentialPlan, values: 
     let mut text = format!("{:?} {:?}", plan.endpoint, plan.grant);
     for source in request::sources(plan) {
         if let Some(value) = values.get(source) {
-            let Fingerprint(mac) = fingerprinter.of(value);
-            text.push_str(&hex(&mac));
+            text.push_str(&fingerprinter.of(value).hex());
         }
     }
-    hex(&fingerprinter.of_bytes(text.as_bytes()).0)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    fingerprinter.of_bytes(text.as_bytes()).hex()
 }
 
 /// Until when the host asked to be left alone: a 429 is about the host, not about one credential. A wish beyond a day is

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::deliver::{Delivery, Room, Seen};
+use crate::agent::deliver::{Delivery, Origin, Room, Seen};
 use crate::agent::{Agent, Report};
 use crate::channel::policy::ChannelState;
 use crate::config::plan::CredentialPlan;
@@ -18,31 +18,31 @@ use crate::telemetry::metrics::Delivered;
 use crate::time::Timestamp;
 
 impl Agent {
-    pub(super) fn seen(&mut self, name: &str, seen: Result<Seen, GatewayError>) {
+    pub(super) fn seen(&mut self, name: &str, origin: Origin, seen: Result<Seen, GatewayError>) {
         let now = self.now();
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
-        let (looked, lag) = (room.looked, room.lag());
+        let looked = room.looked;
         // Whose keys could be delivered before, of those that were looked at: only these can change one by one.
         let indexes = seen.as_ref().map_or(&[][..], |seen| seen.indexes());
         let looked_at = indexes.iter().filter_map(|index| room.targets.get(*index)).map(|target| target.record);
         let could: Vec<(RecordId, bool)> = looked_at.map(|id| (id, room.could_deliver(id))).collect();
         let was_writable = room.writable;
-        let order = room.judge(seen, &self.records, &self.shared.vault, now, &mut events);
+        let order = room.judge(origin, seen, &self.records, &self.shared.vault, now, &mut events);
         if order.is_some() && self.unsure.is_some() {
             // What may be another's to write is not written.
             room.busy = false;
             room.look_soon();
         } else if let Some(order) = order {
-            let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
+            let (name, origin, reports) = (Arc::clone(&room.plan.name), order.origin, self.reports.clone());
             tokio::spawn(async move {
                 // The agent is gone when nobody listens.
-                let _ = reports.send(Report::Delivered(name, order.carry_out().await));
+                let _ = reports.send(Report::Delivered(name, origin, order.carry_out().await));
             });
         }
         let wishes = std::mem::take(&mut room.wishes);
         let first = !looked && room.looked;
-        let lag_changed = room.lag() != lag;
+        let lag_changed = room.lag_changed();
         let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
         let well: Vec<ChannelName> = well
             .filter(|standing| standing.state == ChannelState::Delivered)
@@ -100,15 +100,20 @@ impl Agent {
         for room in self.rooms.values_mut() {
             let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
             order.compare_with(&handles);
-            let (name, reports) = (Arc::clone(&room.plan.name), self.reports.clone());
+            let (name, origin, reports) = (Arc::clone(&room.plan.name), order.origin, self.reports.clone());
             tokio::spawn(async move {
                 // The agent is gone when nobody listens.
-                let _ = reports.send(Report::Seen(name, Box::new(order.carry_out().await)));
+                let _ = reports.send(Report::Seen(name, origin, Box::new(order.carry_out().await)));
             });
         }
     }
 
-    pub(super) fn delivered(&mut self, name: &str, results: Vec<(Delivery, Result<Published, GatewayError>)>) {
+    pub(super) fn delivered(
+        &mut self,
+        name: &str,
+        origin: Origin,
+        results: Vec<(Delivery, Result<Published, GatewayError>)>,
+    ) {
         let now = self.now();
         let mut events = Vec::new();
         let Some(room) = self.rooms.get_mut(name) else { return };
@@ -120,7 +125,7 @@ impl Agent {
             };
             self.counters.published(&room.plan.name, delivered);
         }
-        let changes = room.delivered(results, now, &mut events);
+        let changes = room.delivered(origin, results, now, &mut events);
         self.log_trouble(name);
         failpoint!("before-mark");
         if !changes.is_empty() {

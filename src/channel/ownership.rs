@@ -32,6 +32,8 @@ pub struct AdoptionState {
     pub delivered_at: Option<Timestamp>,
     /// The generation of the record whose key was delivered.
     pub generation: u64,
+    /// A fingerprint of the key that was delivered, where the gateway shows no keys.
+    pub fingerprint: Option<Box<str>>,
     /// The name by which the config named the channel when it was adopted: the id counts from then on.
     pub selected_by: Option<String>,
     /// Since when nobody but us had written into the gateway's database, when the key was delivered.
@@ -68,13 +70,13 @@ pub enum Owner {
 
 /// Says whose key a channel holds.
 ///
-/// `wanted` is the key that should be there, of this `generation` of the record; `seen` whether the vault knows the
-/// present one as one of ours (asked only when nothing else decides).
+/// `wanted` is the key that should be there, and `fingerprint` its fingerprint, which only counts where the gateway shows
+/// no keys; `seen` says whether the vault knows the present one as one of ours (asked only when nothing else decides).
 pub fn owner(
     view: &ChannelView,
     adoption: Option<&Adoption>,
     wanted: Option<&Secret>,
-    generation: u64,
+    fingerprint: Option<&str>,
     seen: bool,
 ) -> Owner {
     let Some(adoption) = adoption else {
@@ -82,9 +84,11 @@ pub fn owner(
     };
     let Some(held) = &view.key else {
         // Nobody can tell: what was delivered last is taken to be there still, unless a person says otherwise.
-        return match adoption.state.delivered_at {
+        let state = &adoption.state;
+        let is_current = fingerprint.is_some() && state.fingerprint.as_deref() == fingerprint && !state.take_over;
+        return match state.delivered_at {
             None => Owner::Unadopted,
-            Some(_) if adoption.state.generation == generation && !adoption.state.take_over => Owner::Current,
+            Some(_) if is_current => Owner::Current,
             Some(_) => Owner::Ours,
         };
     };

@@ -109,8 +109,11 @@ pub fn decide(plan: &GatewayPlan, look: Look<'_>, now: Timestamp) -> ChannelDeci
     };
     if released {
         let is_ours = matches!(owner, Owner::Current | Owner::Ours);
-        let is_whole = adoption.is_some_and(|adoption| same_channel(view, adoption) && adoption.displaced.is_some());
-        return match is_ours && is_whole {
+        // What was displaced may itself be one of ours: then it is back already.
+        let is_owed = |adoption: &Adoption| {
+            same_channel(view, adoption) && adoption.displaced.is_some() && adoption.displaced != view.key
+        };
+        return match is_ours && adoption.is_some_and(is_owed) {
             true => ChannelDecision::GiveBack,
             false => ChannelDecision::Leave(ChannelState::Released),
         };
@@ -261,7 +264,7 @@ mod tests {
         seen: bool,
     ) -> ChannelDecision {
         let key = Secret::new("new");
-        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), 4, seen));
+        let owner = view.map_or(Owner::Unadopted, |view| owner(view, adoption, Some(&key), None, seen));
         let key_expires_at = Some(Timestamp::from_seconds(NOW + 3600));
         let look = Look { adoption, view, supported: Ok(()), owner, key_expires_at, generation: 4, lag: LAG };
         decide(plan, look, Timestamp::from_seconds(NOW))
@@ -301,6 +304,7 @@ mod tests {
         for key in ["before", "stranger"] {
             assert_eq!(decided(&plan, Some(&released), Some(&view(3, key)), false), left, "{key}");
         }
+        assert_eq!(decided(&plan, Some(&released), Some(&view(1, "before")), true), left, "it was one of ours itself");
         assert_eq!(decided(&plan, Some(&released), None, false), left);
         let mut reused = view(1, "new");
         reused.created_time = 8;

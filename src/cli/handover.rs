@@ -76,7 +76,7 @@ async fn ours(loaded: Loaded, opened: (Vault, Contents), order: Handover) -> any
     Signals::new()?.send_to(agent.reports());
     let (answer, mut done) = oneshot::channel();
     let missing = AgentReason::NoSuchChannel { channel: order.channel.to_string() };
-    agent.hand_over(&order, answer);
+    agent.hand_over(order, answer);
     agent.run().await;
     agent.close();
     Ok(done.try_recv().unwrap_or_else(|_| Err(missing.into())))

@@ -42,12 +42,14 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
         let mut service = ServiceManager::from_env();
         let (mut loaded, mut held, mut was_owner) = (loaded, Vec::new(), false);
         loop {
-            let (owned, opened) = match own(place, loaded, &mut signals, &mut service, &mut held, was_owner).await {
+            let (mut owned, opened) = match own(place, loaded, &mut signals, &mut service, &mut held, was_owner).await {
                 Ok(owned) => owned,
                 Err(exit) => return Ok(exit),
             };
+            // Nobody reads it twice, and that of thousands of credentials is long.
+            let text = std::mem::take(&mut owned.text);
             (loaded, was_owner) = (owned.clone(), true);
-            let Loaded { path, text, plan, .. } = owned;
+            let Loaded { path, plan, .. } = owned;
             let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
             let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
             agent.serve_control();

@@ -158,9 +158,9 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
             && let Some(mut order) = room.order_look(&records, handle, now)
         {
             order.compare_with(&gateways);
-            let seen = order.carry_out().await;
+            let (origin, seen) = (order.origin, order.carry_out().await);
             // The deliveries it finds due are the agent's to make.
-            let _ = room.judge(seen, &records, handle, now, &mut Vec::new());
+            let _ = room.judge(origin, seen, &records, handle, now, &mut Vec::new());
         }
         rooms.push(room);
     }

@@ -43,6 +43,8 @@ pub struct Publication {
     pub key: Secret,
     /// Whether status 3 becomes 1, and the channel's abilities are switched on; at status 1 the abilities alone.
     pub reenable: bool,
+    /// Whether this is the key that was there before us: it is put back as it was, whatever it looks like.
+    pub gives_back: bool,
 }
 
 /// What a write did.

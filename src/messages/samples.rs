@@ -229,6 +229,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         RestartNeeded { section: "[vault]" },
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
+        NothingToGiveBack { channel: "7" },
         Silent { holder: "process 7 on host" },
         NotRunning,
         NeedAttention { credentials: vec!["a".to_owned(), "b".to_owned()] },

@@ -33,6 +33,11 @@ pub enum AgentReason {
         /// As it was named.
         channel: String,
     },
+    /// A channel that is to be given back and never got a key of ours.
+    NothingToGiveBack {
+        /// As it was named.
+        channel: String,
+    },
     /// Somebody holds the vault and does not answer.
     Silent {
         /// Who, as the lock file says.

@@ -77,6 +77,13 @@ pub enum FingerprintKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint(pub [u8; 32]);
 
+impl Fingerprint {
+    /// In hexadecimal, for what is stored as text.
+    pub fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// Makes fingerprints; cheap to clone.
 #[derive(Clone)]
 pub struct Fingerprinter(pub(crate) hmac::Key);

@@ -124,6 +124,7 @@ pub fn publication(view: &ChannelView, key: &str) -> Publication {
         expected: view.key.clone(),
         key: Secret::new(key),
         reenable: true,
+        gives_back: false,
     }
 }
 

@@ -1,10 +1,9 @@
 //! What a look means: how each channel stands, and which keys are to be written.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
-use super::orders::{Delivery, DeliveryOrder, Seen, Untold};
-use super::{Room, adopted_id};
+use super::orders::{Delivery, DeliveryOrder, Origin, Seen, Untold};
+use super::{LOOK_EVERY, LOOK_OFTEN, Room, Target, adopted_id};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
 use crate::channel::view::{ChannelView, Status};
@@ -22,15 +21,20 @@ impl Room {
     /// Handles what a look brought: how each channel stands now, and the keys that are to be written.
     pub fn judge(
         &mut self,
+        origin: Origin,
         seen: Result<Seen, GatewayError>,
         records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
         events: &mut Vec<Event>,
     ) -> Option<DeliveryOrder> {
+        // A look of the room before this one: its own is on its way.
+        if !self.ordered(origin) {
+            return None;
+        }
         self.busy = false;
         // What was ordered before the channels changed says nothing of those that are fed now.
-        if seen.as_ref().is_ok_and(|seen| seen.serial != self.serial) {
+        if origin != self.origin {
             self.look_soon();
             return None;
         }
@@ -72,14 +76,13 @@ impl Room {
         }
         self.tell_unused(now, events);
         let kind = self.handle.kind();
-        let mut taken: HashMap<i64, Arc<str>> = HashMap::new();
+        let named = self.by_name(&seen);
+        self.let_go(&seen.indexes);
         let mut deliveries = Vec::new();
         for index in seen.indexes.iter().copied() {
             let record = records.get(&self.targets[index].record).map(|record| &**record);
             let fingerprinter = vault.fingerprinter();
-            if let Some(delivery) =
-                self.judge_target(index, record, &seen, kind, &mut taken, fingerprinter, now, events)
-            {
+            if let Some(delivery) = self.judge_target(index, record, &seen, &named, kind, fingerprinter, now, events) {
                 deliveries.push((self.targets[index].dies, index, delivery));
             }
         }
@@ -100,7 +103,34 @@ impl Room {
             return None;
         }
         self.busy = true;
-        Some(DeliveryOrder { handle: self.handle.clone(), vault: vault.clone(), deliveries })
+        Some(DeliveryOrder { origin: self.origin, handle: self.handle.clone(), vault: vault.clone(), deliveries })
+    }
+
+    /// The rows in the order of their names, if a name is to be looked up.
+    fn by_name<'v>(&self, seen: &'v Seen) -> Vec<&'v ChannelView> {
+        let is_looked_up = |target: &Target| {
+            matches!(target.select, ChannelSelect::Name(_)) && adopted_id(&self.adoptions, target).is_none()
+        };
+        if !seen.indexes.iter().any(|index| is_looked_up(&self.targets[*index])) {
+            return Vec::new();
+        }
+        let mut named: Vec<&ChannelView> = seen.views.iter().collect();
+        named.sort_by(|one, other| one.name.cmp(&other.name));
+        named
+    }
+
+    /// Forgets which channels these targets feed: they are judged afresh.
+    fn let_go(&mut self, indexes: &[usize]) {
+        if indexes.len() == self.targets.len() {
+            return self.holders.clear();
+        }
+        for index in indexes {
+            if let Some(id) = self.targets[*index].standing.id
+                && self.holders.get(&id) == Some(index)
+            {
+                self.holders.remove(&id);
+            }
+        }
     }
 
     #[expect(clippy::too_many_arguments, reason = "one step of judge(), apart for reading")]
@@ -109,13 +139,13 @@ impl Room {
         index: usize,
         record: Option<&Record>,
         seen: &Seen,
+        named: &[&ChannelView],
         kind: Option<GatewayKind>,
-        taken: &mut HashMap<i64, Arc<str>>,
         fingerprinter: &Fingerprinter,
         now: Timestamp,
         events: &mut Vec<Event>,
     ) -> Option<Delivery> {
-        let view = match self.find(index, &seen.views) {
+        let view = match self.find(index, &seen.views, named) {
             Ok(view) => view,
             Err(reason) => {
                 let state = match &reason {
@@ -126,14 +156,16 @@ impl Room {
                 return None;
             }
         };
-        let target = &self.targets[index];
+        // Those that are not looked at this time feed theirs, too.
         if let Some(view) = view
-            && let Some(owner) = taken.insert(view.id, Arc::clone(&target.credential))
+            && let holder = *self.holders.entry(view.id).or_insert(index)
+            && holder != index
         {
-            let reason = ChannelReason::ListedTwice { owner: owner.to_string() };
+            let reason = ChannelReason::ListedTwice { owner: self.targets[holder].credential.to_string() };
             self.stand(index, Some(view), ChannelState::Conflict, Some(reason), now, events);
             return None;
         }
+        let target = &self.targets[index];
         let adoption = view
             .and_then(|view| self.adoptions.get(&view.id))
             .or_else(|| adopted_id(&self.adoptions, target).and_then(|id| self.adoptions.get(&id)));
@@ -146,16 +178,17 @@ impl Room {
             supported = supports(kind, view, target.key_is_explicit).and(supported);
         }
         let generation = record.map_or(0, |record| record.state.generation);
+        let is_shown = view.is_some_and(|view| view.key.is_some());
+        let fingerprint = key.as_ref().filter(|_| !is_shown).map(|key| fingerprinter.of(key).hex());
         let owner = match (view, adoption) {
-            (Some(view), Some(adoption)) if view.key.is_some() && key != view.key => match seen.ours.get(&view.id) {
-                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), generation, *ours),
-                // The key changed since the look was ordered: look again before judging.
+            (Some(view), Some(adoption)) if is_shown && key != view.key => match seen.ours.get(&view.id) {
+                Some(ours) => ownership::owner(view, Some(adoption), key.as_ref(), None, *ours),
                 None => {
-                    self.mark_dirty(index);
+                    self.ask_again(index, view.id, now);
                     return None;
                 }
             },
-            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), generation, false),
+            (Some(view), adoption) => ownership::owner(view, adoption, key.as_ref(), fingerprint.as_deref(), false),
             (None, _) => Owner::Unadopted,
         };
         let lag = self.lag();
@@ -170,9 +203,11 @@ impl Room {
         };
         let decision = policy::decide(&self.plan, look, now);
         let adoption_id = adoption.map(|adoption| adoption.channel);
+        if owner == Owner::Current && stays(&decision) {
+            self.mark_found(index, view, record, now);
+        }
         let reenable = match decision {
             ChannelDecision::Leave(state) => {
-                self.mark_found(index, view, record, owner, now);
                 self.stand(index, view, state, None, now, events);
                 return None;
             }
@@ -186,7 +221,10 @@ impl Room {
                 return None;
             }
             ChannelDecision::GiveBack => {
-                self.stand(index, view, ChannelState::Released, None, now, events);
+                // What the gateway refused is tried again, and not told again.
+                if self.targets[index].standing.state != ChannelState::Unsupported {
+                    self.stand(index, view, ChannelState::Pending, None, now, events);
+                }
                 return self.return_key(index, view?, adoption_id?);
             }
             ChannelDecision::Publish { reenable } => reenable,
@@ -203,19 +241,25 @@ impl Room {
         Some(delivery)
     }
 
-    /// The row that a target means; `Ok(None)` when there is none.
-    fn find<'v>(&self, index: usize, views: &'v [ChannelView]) -> Result<Option<&'v ChannelView>, ChannelReason> {
+    /// The row that a target means; `Ok(None)` when there is none. `named` are the rows in the order of their names.
+    fn find<'v>(
+        &self,
+        index: usize,
+        views: &'v [ChannelView],
+        named: &[&'v ChannelView],
+    ) -> Result<Option<&'v ChannelView>, ChannelReason> {
         let target = &self.targets[index];
         let by_id = |id: i64| Some(&views[views.binary_search_by_key(&id, |view| view.id).ok()?]);
         match (adopted_id(&self.adoptions, target), &target.select) {
             (Some(id), _) => Ok(by_id(id)),
             (None, ChannelSelect::Id(id)) => Ok(by_id(*id)),
             (None, ChannelSelect::Name(name)) => {
-                let mut named = views.iter().filter(|view| view.name == *name);
-                match (named.next(), named.next()) {
-                    (Some(view), None) => Ok(Some(view)),
+                let first = named.partition_point(|view| view.name < *name);
+                let bear_it = named[first..].iter().take_while(|view| view.name == *name);
+                match bear_it.clone().count() {
+                    1 => Ok(Some(named[first])),
                     _ => {
-                        let ids = views.iter().filter(|view| view.name == *name).map(|view| view.id).collect();
+                        let ids = bear_it.map(|view| view.id).collect();
                         Err(ChannelReason::NameMatches { name: name.clone(), ids })
                     }
                 }
@@ -223,24 +267,37 @@ impl Room {
         }
     }
 
-    /// The channel holds the right key already, and the vault does not know yet: the program died after a publish.
-    fn mark_found(
-        &mut self,
-        index: usize,
-        view: Option<&ChannelView>,
-        record: Option<&Record>,
-        owner: Owner,
-        now: Timestamp,
-    ) {
-        let (Some(view), Some(record), Owner::Current) = (view, record, owner) else { return };
-        let delivered_at = self.adoptions.get_mut(&view.id).map(|adoption| {
-            if adoption.state.generation != record.state.generation {
-                adoption.state.generation = record.state.generation;
-                adoption.state.delivered_at.get_or_insert(now);
-            }
-            adoption.state.delivered_at
-        });
-        self.targets[index].standing.delivered_at = delivered_at.flatten();
+    /// Nobody said yet whether the key that was found is one of ours. A name that was just resolved is asked about by
+    /// its id at once; where a new key came meanwhile it is looked at anyway; else something does not answer, and is
+    /// not pressed.
+    fn ask_again(&mut self, index: usize, id: i64, now: Timestamp) {
+        if self.targets[index].standing.id.replace(id) != Some(id) {
+            self.mark_dirty(index);
+        } else if !self.is_dirty(index) {
+            self.next_look = self.next_look.min(now + LOOK_OFTEN);
+        }
+    }
+
+    /// The channel holds the right key already. The vault may not know it as this target's: the program died after a
+    /// publish, the config names the channel otherwise, or a person asked to take it over.
+    fn mark_found(&mut self, index: usize, view: Option<&ChannelView>, record: Option<&Record>, now: Timestamp) {
+        let (Some(view), Some(record)) = (view, record) else { return };
+        let target = &mut self.targets[index];
+        let Some(adoption) = self.adoptions.get_mut(&view.id) else { return };
+        let (selected_by, generation) = (name_in(&target.select), record.state.generation);
+        let is_known = adoption.record == target.record
+            && adoption.state.generation == generation
+            && adoption.state.selected_by.as_deref() == selected_by
+            && !adoption.state.take_over;
+        if !is_known {
+            adoption.record = target.record;
+            adoption.state.generation = generation;
+            adoption.state.selected_by = selected_by.map(str::to_owned);
+            adoption.state.take_over = false;
+            adoption.state.delivered_at.get_or_insert(now);
+            self.wishes.notes.push(Change::Adoption(Box::new(adoption.clone())));
+        }
+        target.standing.delivered_at = adoption.state.delivered_at;
     }
 
     /// The key that was there before we came, on its way back.
@@ -253,14 +310,11 @@ impl Room {
             expected: view.key.clone(),
             key: adoption.displaced.clone()?,
             reenable: false,
+            gives_back: true,
         };
-        Some(Delivery {
-            record: target.record,
-            select: target.select.clone(),
-            publication,
-            adoption,
-            before: Vec::new(),
-        })
+        // After a crash it must not be taken for a key that is ours to replace.
+        let before = vec![Change::Adoption(Box::new(adoption.clone()))];
+        Some(Delivery { record: target.record, select: target.select.clone(), publication, adoption, before })
     }
 
     /// The gateway calls the key dead that we believed valid: another one is asked for, once for each key.
@@ -294,10 +348,7 @@ impl Room {
         let target = &self.targets[index];
         let known = self.adoptions.get(&view.id);
         let is_new_key = owner != Owner::Current;
-        let selected_by = match &target.select {
-            ChannelSelect::Name(name) => Some(name.clone()),
-            ChannelSelect::Id(_) => None,
-        };
+        let selected_by = name_in(&target.select).map(str::to_owned);
         let mut before = Vec::new();
         let mut adoption = known.cloned().unwrap_or_else(|| Adoption {
             gateway: self.plan.name.to_string(),
@@ -327,37 +378,56 @@ impl Room {
             before.push(Change::Seen { record: target.record, kind, fingerprint, at: now });
         }
         adoption.state.generation = record.state.generation;
+        adoption.state.fingerprint = view.key.is_none().then(|| fingerprinter.of(&key).hex().into());
         if is_new_key {
             adoption.state.key_written_at = Some(now);
             adoption.state.late = view.status != Status::Enabled || known.is_none() || target.is_late;
         }
-        let publication =
-            Publication { id: view.id, created_time: view.created_time, expected: view.key.clone(), key, reenable };
+        let publication = Publication {
+            id: view.id,
+            created_time: view.created_time,
+            expected: view.key.clone(),
+            key,
+            reenable,
+            gives_back: false,
+        };
         Delivery { record: target.record, select: target.select.clone(), publication, adoption, before }
     }
 
     /// Handles what the writes came to. Returns what is to be noted in the vault.
     pub fn delivered(
         &mut self,
+        origin: Origin,
         results: Vec<(Delivery, Result<Published, GatewayError>)>,
         now: Timestamp,
         events: &mut Vec<Event>,
     ) -> Vec<Change> {
-        self.busy = false;
+        // What the room before this one wrote is remembered here; how it stands, this one's own look says.
+        let is_own = self.ordered(origin);
+        self.busy &= !is_own;
         let mut changes = Vec::new();
+        let mut trouble = None;
         for (delivery, result) in results {
-            let of_record = self.by_record.get(&delivery.record);
+            let of_record = self.by_record.get(&delivery.record).filter(|_| is_own);
             let index = of_record
                 .and_then(|indexes| indexes.iter().find(|index| self.targets[**index].select == delivery.select))
                 .copied();
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
-                    if self.plan.database.file().is_some() {
+                    if self.plan.database.file().is_some() && is_own {
                         self.only_ours_since.get_or_insert(now);
                     }
-                    if adoption.state.released {
+                    let is_released = self.settle_with(&mut adoption);
+                    if is_released != publication.gives_back {
+                        // A person decided otherwise while it was on its way.
+                        self.look_soon();
+                    }
+                    if publication.gives_back {
                         tracing::info!(gateway = %self.plan.name, channel = publication.id, "key given back");
+                        if let Some(index) = index.filter(|_| is_released) {
+                            self.stand(index, None, ChannelState::Released, None, now, events);
+                        }
                         continue;
                     }
                     adoption.state.delivered_at = Some(now);
@@ -371,6 +441,7 @@ impl Room {
                     let target = &mut self.targets[index];
                     target.fingerprinted = Some(publication.key);
                     target.standing.delivered_at = Some(now);
+                    target.conflicts = 0;
                     tracing::info!(
                         credential = %target.credential, gateway = %self.plan.name, channel = publication.id,
                         reenabled = published.reenabled, "key delivered"
@@ -383,10 +454,9 @@ impl Room {
                     }
                     self.stand(index, None, state, None, now, events);
                 }
-                // Somebody wrote between our look and our write.
                 Err(GatewayError::Channel(ChannelReason::Conflict)) => {
                     if let Some(index) = index {
-                        self.mark_dirty(index);
+                        self.conflicted(index, now, events);
                     }
                 }
                 Err(GatewayError::Channel(reason)) => {
@@ -394,9 +464,53 @@ impl Room {
                         self.stand(index, None, ChannelState::Unsupported, Some(reason), now, events);
                     }
                 }
-                Err(GatewayError::Database(reason)) => self.note_trouble(reason, now, events),
+                Err(GatewayError::Database(reason)) => trouble = Some(reason),
             }
         }
+        // Once for all that it stopped: each time makes the next look wait longer.
+        if let Some(reason) = trouble.filter(|_| is_own) {
+            self.note_trouble(reason, now, events);
+        }
         changes
+    }
+
+    /// What people and looks changed in an adoption while its key was on its way counts. Returns whether the channel was
+    /// given back.
+    fn settle_with(&self, adoption: &mut Adoption) -> bool {
+        if let Some(known) = self.adoptions.get(&adoption.channel) {
+            adoption.state.released = known.state.released;
+            adoption.state.reenabled_at.clone_from(&known.state.reenabled_at);
+        }
+        adoption.state.released
+    }
+
+    /// Somebody wrote between our look and our write: look again. Where that goes on and on, it is not pressed, and told.
+    fn conflicted(&mut self, index: usize, now: Timestamp, events: &mut Vec<Event>) {
+        let target = &mut self.targets[index];
+        target.conflicts = target.conflicts.saturating_add(1);
+        match target.conflicts {
+            1 => self.mark_dirty(index),
+            again => self.next_look = self.next_look.min(now + LOOK_EVERY.min(LOOK_OFTEN * (again - 1))),
+        }
+        self.tell_undelivered(index, &ChannelReason::Conflict.into(), now, events);
+    }
+}
+
+/// Whether a channel that holds our key goes on holding it, and is ours to feed.
+fn stays(decision: &ChannelDecision) -> bool {
+    match decision {
+        ChannelDecision::Leave(state) | ChannelDecision::Report(state, _) => {
+            matches!(state, ChannelState::Delivered | ChannelState::DisabledByHand | ChannelState::Flapping)
+        }
+        ChannelDecision::Refresh => true,
+        ChannelDecision::Publish { .. } | ChannelDecision::Reenable | ChannelDecision::GiveBack => false,
+    }
+}
+
+/// The name by which the config names a channel.
+fn name_in(select: &ChannelSelect) -> Option<&str> {
+    match select {
+        ChannelSelect::Name(name) => Some(name),
+        ChannelSelect::Id(_) => None,
     }
 }

@@ -20,11 +20,20 @@ use crate::vault::{Change, FingerprintKind, VaultHandle};
 /// How long another gateway may take to say where its database is.
 const SAID_WITHIN: Duration = Duration::from_secs(1);
 
+/// Who ordered a look or writes. What comes back to a room that has taken the other's place, or has other targets by
+/// now, says nothing of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin {
+    /// Each room has its own number, those of one name too.
+    pub(super) room: u64,
+    /// Counts the changes of its targets.
+    pub(super) targets: u64,
+}
+
 /// What a look brought: the rows, and of each adopted one with a key we did not expect whether that key is one of
 /// ours.
 pub struct Seen {
     pub(super) indexes: Vec<usize>,
-    pub(super) serial: u64,
     /// By id, in order.
     pub(super) views: Vec<ChannelView>,
     /// By channel id: whether the vault knows the key that was found. Only of those that were asked for.
@@ -51,9 +60,11 @@ pub struct LookOrder {
     pub(super) handle: GatewayHandle,
     pub(super) vault: VaultHandle,
     pub(super) indexes: Vec<usize>,
-    pub(super) serial: u64,
+    /// Who ordered it.
+    pub origin: Origin,
     pub(super) selects: Vec<ChannelSelect>,
-    pub(super) expected: HashMap<i64, Secret>,
+    /// By channel id: the key that is expected there; `None` where none is, and the vault is asked about any.
+    pub(super) expected: HashMap<i64, Option<Secret>>,
     pub(super) probe: bool,
     /// This gateway's name, if its place is to be compared with others'.
     pub(super) compare: Option<Arc<str>>,
@@ -78,7 +89,7 @@ impl LookOrder {
         // All of them at once: the vault's thread may be in the middle of a commit.
         let unexpected = views.iter().filter_map(|view| {
             let key = view.key.as_ref()?;
-            self.expected.get(&view.id).filter(|expected| *expected != key)?;
+            self.expected.get(&view.id).filter(|expected| expected.as_ref() != Some(key))?;
             Some((view.id, self.vault.fingerprinter().of(key)))
         });
         let ours = join_all(unexpected.map(async |(id, fingerprint)| {
@@ -89,7 +100,7 @@ impl LookOrder {
         let ours = ours.await.into_iter().flatten().collect();
         let writable = if self.probe { Some(self.handle.probe().await) } else { None };
         let same_as = if self.compare.is_some() { Some(same_as(&self.handle, &self.others).await) } else { None };
-        Ok(Seen { indexes: self.indexes, serial: self.serial, views, ours, same_as, writable })
+        Ok(Seen { indexes: self.indexes, views, ours, same_as, writable })
     }
 }
 
@@ -131,6 +142,8 @@ pub struct Delivery {
 
 /// Deliveries that are to be made.
 pub struct DeliveryOrder {
+    /// Who ordered them.
+    pub origin: Origin,
     pub(super) handle: GatewayHandle,
     pub(super) vault: VaultHandle,
     pub(super) deliveries: Vec<Delivery>,

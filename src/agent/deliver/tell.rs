@@ -4,7 +4,7 @@ use super::{LOOK_EVERY, LOOK_OFTEN, Room, UNDELIVERED_AFTER, UNUSED_AFTER};
 use crate::channel::policy::ChannelState;
 use crate::channel::view::ChannelView;
 use crate::credential::event::{ChannelName, Event, Topic};
-use crate::reason::{ChannelReason, GatewayReason};
+use crate::reason::{ChannelReason, GatewayReason, Reason};
 use crate::time::Timestamp;
 
 impl Room {
@@ -19,9 +19,10 @@ impl Room {
             Some((known, since)) if *known == reason => *since,
             _ => now,
         };
-        self.trouble = Some((reason, since));
+        self.trouble = Some((reason.clone(), since));
+        let reason = reason.into();
         for index in 0..self.targets.len() {
-            self.tell_undelivered(index, now, events);
+            self.tell_undelivered(index, &reason, now, events);
         }
     }
 
@@ -65,7 +66,18 @@ impl Room {
             events.push(event);
         }
         match state {
-            ChannelState::Pending => self.tell_undelivered(index, now, events),
+            ChannelState::Pending => {
+                if let Some(reason) = self.trouble.as_ref().map(|(reason, _)| reason.clone().into()) {
+                    self.tell_undelivered(index, &reason, now, events);
+                }
+            }
+            // People who gave it back are told no more of it, nor of its end.
+            ChannelState::Released => {
+                let target = &mut self.targets[index];
+                target.pending_since = None;
+                target.told_undelivered = false;
+                target.told_trouble = false;
+            }
             ChannelState::Delivered | ChannelState::DisabledByHand if topic.is_none() => {
                 let target = &mut self.targets[index];
                 target.pending_since = None;
@@ -97,9 +109,7 @@ impl Room {
     }
 
     /// A key that does not arrive is told of after a minute.
-    fn tell_undelivered(&mut self, index: usize, now: Timestamp, events: &mut Vec<Event>) {
-        let Some((reason, _)) = &self.trouble else { return };
-        let reason = reason.clone();
+    pub(super) fn tell_undelivered(&mut self, index: usize, reason: &Reason, now: Timestamp, events: &mut Vec<Event>) {
         let target = &mut self.targets[index];
         if target.standing.state != ChannelState::Pending {
             return;
@@ -108,7 +118,7 @@ impl Room {
         if !target.told_undelivered && now.since(since) >= UNDELIVERED_AFTER {
             target.told_undelivered = true;
             let mut event = self.event(index, Topic::Undelivered, now);
-            event.reason = Some(reason.into());
+            event.reason = Some(reason.clone());
             events.push(event);
         }
     }

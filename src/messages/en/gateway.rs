@@ -290,7 +290,8 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
         ),
         ChannelReason::Conflict => Message::new(
             "The channel's row was changed between our look and our write; nothing was written.",
-            "Nothing: it is looked at afresh and tried again.",
+            "It is looked at afresh and tried again. If that goes on, something changes the row before each write: a \
+             trigger, or another program.",
         ),
         ChannelReason::ListedTwice { owner } => Message::new(
             format!("This channel is fed by the credential `{owner}` already."),

@@ -201,6 +201,10 @@ fn agent(reason: &AgentReason) -> Message {
             "Take a channel that `one-api-sidecar channels` shows with its credential; with several gateways as \
              GATEWAY/ID. One that left the config goes back into it first.",
         ),
+        AgentReason::NothingToGiveBack { channel } => Message::new(
+            format!("Channel `{channel}` never got a key of the sidecar's: there is nothing to give back."),
+            "If it is to be left alone, take it out of `channels` in the config.",
+        ),
         AgentReason::Silent { holder } => Message::new(
             format!("The vault belongs to {holder}, which does not answer."),
             "If it is paused or stuck, end it and try again; its lock is freed when it ends.",

@@ -253,9 +253,10 @@ pub(super) fn channel(reason: &ChannelReason, id: &str) -> Message {
             "网关的管理接口没有接受这个渠道的密钥或状态，也没有给出 sidecar 认识的原因。",
             "每分钟自动重试。原因见网关自己的日志；在网关网页中保存该渠道也可能会显示。",
         ),
-        ChannelReason::Conflict => {
-            Message::new("在读取与写入之间，渠道的记录被改动了；没有写入。", "无需处理：会重新读取并重试。")
-        }
+        ChannelReason::Conflict => Message::new(
+            "在读取与写入之间，渠道的记录被改动了；没有写入。",
+            "会重新读取并重试。若一直如此，说明每次写入之前都有别的东西改动它：触发器，或另一个程序。",
+        ),
         ChannelReason::ListedTwice { owner } => {
             Message::new(format!("这个渠道已由凭据 `{owner}` 提供密钥。"), "请只在一个凭据的 `channels` 中保留它。")
         }

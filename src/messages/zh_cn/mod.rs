@@ -198,6 +198,10 @@ fn agent(reason: &AgentReason) -> Message {
             format!("配置中没有凭据为渠道 `{channel}` 提供密钥。"),
             "请使用 `one-api-sidecar channels` 中标有凭据的渠道；有多个网关时写作 GATEWAY/ID。已从配置中删除的渠道请先加回去。",
         ),
+        AgentReason::NothingToGiveBack { channel } => Message::new(
+            format!("渠道 `{channel}` 还没有写入过 sidecar 的密钥，没有可以交还的。"),
+            "若不想让 sidecar 碰它，请把它从配置的 `channels` 中去掉。",
+        ),
         AgentReason::Silent { holder } => Message::new(
             format!("保管库由 {holder} 使用，但它没有应答。"),
             "若它已暂停或卡住，请结束它再试；它一结束，锁就会释放。",
