@@ -9,7 +9,7 @@ use std::time::Duration;
 use one_api_sidecar::agent::{Agent, Mode, Report, watch};
 use one_api_sidecar::time::{Clock, ManualClock, SystemClock};
 use one_api_sidecar::vault::Vault;
-use support::endpoint::{Endpoint, Options};
+use support::endpoint::{Action, Endpoint, Options};
 use support::{SOON, database, eventually, looks};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
@@ -130,5 +130,21 @@ fn row_64_a_database_that_only_we_write_to_is_told_of_after_a_day() {
     };
     assert!(eventually(SOON, told), "nobody was told");
     println!("row 64: told once after a day");
+    agent.stop();
+}
+
+#[test]
+fn row_51_a_host_that_wants_to_be_left_alone_is_left_so_for_that_long_whatever_the_clock_says() {
+    let agent = OnOurClock::start("[agent]\nmax_in_flight_per_host = 1\n");
+    let clock = &agent.clock;
+    agent.settles_at(CREDENTIALS, "the start");
+    let headers = vec![("retry-after".to_owned(), "600".to_owned())];
+    agent.endpoint.script([Action::Answer { status: 429, headers, body: Vec::new() }]);
+    clock.pass(Duration::from_secs(3500));
+    agent.settles_at(CREDENTIALS + 1, "one was told to wait, and so all do");
+    clock.set(clock.now() - DAY);
+    agent.settles_at(CREDENTIALS + 1, "set back by a day, they wait still");
+    clock.pass(Duration::from_secs(700));
+    agent.settles_at(2 * CREDENTIALS + 1, "and not for a day");
     agent.stop();
 }

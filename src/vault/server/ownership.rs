@@ -137,8 +137,9 @@ impl Ownership {
             self.lock.end_former(session, former)?;
             return Ok(Resumed::NotYet);
         }
-        // A replica gives its lock, too, and may not have seen everything: what it says counts for nothing.
-        session.execute("UPDATE one_api_sidecar_owner SET since = since WHERE nr = 1", &[])?;
+        // A replica gives its lock, too, and may not have seen everything: what it says counts for nothing. It refuses
+        // whatever could write, even where that meets no row.
+        session.execute("UPDATE one_api_sidecar_owner SET since = since WHERE nr = 0", &[])?;
         let owner = Owner::read(session)?;
         if owner.token != self.token {
             return Ok(Resumed::Lost(VaultReason::Displaced { holder: owner.holder }));
