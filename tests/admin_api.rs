@@ -568,3 +568,34 @@ fn the_agent_keeps_a_one_hub_channel_alive_by_the_api_alone() {
         assert_no_secret(what, &text);
     }
 }
+
+#[test]
+fn the_agent_says_of_a_channel_that_is_refused_and_feeds_it_when_it_is_taken() {
+    let scene = Scene::new(Options { lifetime: Duration::from_secs(4), ..Options::default() }, "");
+    let hub = scene.bench.path("one-hub.db");
+    database::copy_fixture("one-hub.db", &hub);
+    let api = AdminApi::start(Program::OneHub, hub);
+    api.refuse(ENABLED, Refusing::Everything);
+    let credential = scene.credential("kept", "kept", "seed", ENABLED, "refresh_before = \"1s\"");
+    let text = format!(
+        "[gateway]\napi = {{ url = \"{}\", token = {{ env = \"ADMIN\" }}, user = {USER} }}\n\
+         [vault]\npath = \"{}\"\n{credential}",
+        api.url(),
+        scene.vault().display(),
+    );
+    let mut scene = scene;
+    scene.bench.env("ADMIN", token());
+    scene.bench.write_config(&text);
+    let sidecar = scene.bench.start();
+    let status = || scene.bench.run_command(&["status"]).stdout;
+    assert!(eventually(SOON, || status().contains("unsupported")), "{} {}", status(), sidecar.output());
+    assert!(status().contains("did not take this channel's key"), "{}", status());
+    // The next key is another matter, and so is the one after that.
+    api.accept();
+    let routed = || api.routed(ENABLED).filter(|key| scene.endpoint.is_valid(key));
+    assert!(eventually(SOON, || routed().is_some()), "{}", sidecar.output());
+    assert!(eventually(SOON, || status().contains("delivered")), "{}", status());
+    for (what, text) in [("run", sidecar.output()), ("status", status())] {
+        assert_no_secret(what, &text);
+    }
+}
