@@ -403,9 +403,9 @@ mod tests {
             Pass { names, force, tried, left: None, answer }
         };
         let (id, plan) = (RecordId(1), sample::plan());
-        let mut passes = Passes(vec![pass("other", true), pass("openai", false)]);
+        let mut passes = Passes { under_way: vec![pass("other", true), pass("openai", false)], ..Passes::default() };
         assert!(!passes.still_force(id, &plan));
-        passes.0.push(pass("openai", true));
+        passes.under_way.push(pass("openai", true));
         assert!(passes.still_force(id, &plan));
         passes.note_try(id);
         assert!(!passes.still_force(id, &plan));
