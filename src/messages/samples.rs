@@ -228,6 +228,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoSuchCredential { name: "opnai", nearest: "openai".to_owned() },
         NoSuchChannel { channel: "7" },
         Silent { holder: "process 7 on host" },
+        OwnedElsewhere { holder: "process 7 on host-a" },
         NotRunning,
         NeedAttention { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoControlSocket { path: path, error: error },
