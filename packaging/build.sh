@@ -5,7 +5,7 @@
 #
 # It ends up in target/dist/ARCH/one-api-sidecar. Needed: a Rust toolchain (rustup adds the musl target by itself) and a
 # C compiler for musl: Debian's musl-tools. For the other architecture: cargo-zigbuild with zig
-# (`pip install cargo-zigbuild` brings both).
+# (`pip install cargo-zigbuild` brings both); its binary was tried in qemu-user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
