@@ -188,3 +188,19 @@ fn from_vault(contents: &Contents, now: Timestamp) -> Vec<CredentialStatus> {
     };
     contents.records.iter().map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_json_is_what_is_printed() {
+        let page = include_str!("../../docs/commands.md");
+        let (_, section) = page.split_once("## `status --json`").expect("the page has it");
+        let (_, example) = section.split_once("```json").expect("with an example");
+        let (example, _) = example.split_once("```").expect("that ends");
+        let documented: serde_json::Value = serde_json::from_str(example).unwrap();
+        let read: Status = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), documented, "every field, and no other");
+    }
+}
