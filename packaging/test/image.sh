@@ -89,6 +89,7 @@ say "image: $size bytes"
 [ "$size" -le "$LARGEST" ] || fail "the image is larger than $LARGEST bytes"
 [ "$(docker run --rm "$image" --version)" = "one-api-sidecar $(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)" ] ||
   fail "--version in the image"
+docker run --rm --label one-api-sidecar-test "$image" demo --cycles 1 >"$folder/demo" 2>&1 || { cat "$folder/demo"; fail "demo in the image"; }
 
 # The endpoint on the host's side, with a certificate of an authority that only ca_file knows.
 new_key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes)
