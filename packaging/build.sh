@@ -5,7 +5,7 @@
 #
 # It ends up in target/dist/ARCH/one-api-sidecar. Needed: a Rust toolchain (rustup adds the musl target by itself) and a
 # C compiler for musl: Debian's musl-tools. For the other architecture: cargo-zigbuild with zig
-# (`pip install cargo-zigbuild` brings both).
+# (`pip install cargo-zigbuild` brings both); its binary was tried in qemu-user.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -38,8 +38,8 @@ else
 fi
 # Paths of this machine are nobody's business, and two machines build the same.
 export RUSTFLAGS="${RUSTFLAGS:-} --remap-path-prefix=$PWD=. --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
-# The relocations of a position-independent binary in their short form: 0.3 MB less.
-RUSTFLAGS+=" -C link-arg=-Wl,-z,pack-relative-relocs"
+# The relocations of a position-independent binary in their short form: 0.3 MB less. zig's linker does not know it.
+[ "$build" = zigbuild ] || RUSTFLAGS+=" -C link-arg=-Wl,-z,pack-relative-relocs"
 cargo "$build" --release --locked --target "$target"
 
 install -D -m 755 "target/$target/release/one-api-sidecar" "target/dist/$arch/one-api-sidecar"

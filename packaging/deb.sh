@@ -3,7 +3,7 @@
 #
 #   packaging/deb.sh [amd64|arm64]
 #
-# It ends up in target/dist/ARCH/. Needed: cargo-deb (`cargo install --locked cargo-deb`), and a binary that runs here:
+# It ends up in target/dist/ARCH/. Needed: cargo-deb (`cargo install --locked cargo-deb@3.8.0`), and a binary that runs here:
 # its manual page and completions are its own words.
 set -euo pipefail
 cd "$(dirname "$0")/.."

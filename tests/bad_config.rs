@@ -77,3 +77,31 @@ fn a_config_that_is_not_there_is_told_with_its_path() {
     let bench = Bench::new();
     assert!(refused(&bench, "run").contains("sidecar.toml"));
 }
+
+/// The image has no locale: what the config says is all there is.
+#[test]
+fn the_config_s_language_is_spoken_also_where_it_is_broken() {
+    let bench = Bench::new();
+    let good = r#"language = "zh-CN"
+[gateway]
+database = "one-api.db"
+
+[[credential]]
+name          = "openai"
+token_url     = "https://auth.example.com/oauth/token"
+client_id     = "app"
+refresh_token = { env = "SEED" }
+channels      = [1]
+"#;
+    bench.write_config(&good.replace("client_id", "client_di"));
+    for command in ["check", "once", "run", "doctor", "status", "channels"] {
+        let Output { stdout, stderr, .. } = bench.run_command(&[command]);
+        let said = stdout + &stderr;
+        assert!(said.contains("是不是想写 `client_id`") && !said.contains("Did you"), "{command}:\n{said}");
+    }
+    bench.write_config(good);
+    let Output { stderr, .. } = bench.run_command(&["retry", "openia"]);
+    assert!(stderr.contains("配置中没有名为 `openia` 的凭据"), "{stderr}");
+    let Output { stderr, .. } = bench.run_command(&["health"]);
+    assert!(stderr.contains("没有代理应答"), "{stderr}");
+}

@@ -6,7 +6,10 @@ use support::process::Bench;
 
 #[test]
 fn the_demo_ends_well_and_leaves_its_files_where_it_was_told() {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
+    // As in the image, which has no certificates of a system.
+    bench.env("SSL_CERT_FILE", bench.path("none").to_str().unwrap());
+    bench.env("SSL_CERT_DIR", bench.path("none").to_str().unwrap());
     let kept = bench.path("kept");
     let arguments = ["demo", "--cycles", "1", "--keep", kept.to_str().unwrap()];
     let output = bench.run_command(&arguments);

@@ -15,6 +15,7 @@ use one_api_sidecar::vault::backing::Standing;
 use one_api_sidecar::vault::seal::EncryptionKey;
 use one_api_sidecar::vault::{Change, Contents, FingerprintKind, Site, Vault, VaultError};
 use support::engines::{Engine, PASSWORD, Store, USER};
+use support::process::Bench;
 use tempfile::TempDir;
 
 /// Where a test's vault is.
@@ -237,6 +238,47 @@ on_every_server! {
             let (vault, contents) = home.open().await;
             assert_eq!(contents, Contents::default());
             vault.handle.commit(write(1, "first")).await.unwrap();
+            vault.close();
+        });
+    }
+
+    fn a_command_beside_another_host_s_owner_is_sent_there(engine) {
+        block_on(async {
+            let store = Store::empty(engine);
+            let mut bench = Bench::new();
+            let generated = EncryptionKey::generate().unwrap();
+            let place = VaultPlace::Server(SecretSource::Value(Secret::new(store.dsn())));
+            let home = Home { place, key: EncryptionKey::parse(&generated).unwrap(), _folder: None };
+            let (vault, _) = home.open().await;
+            store.run("UPDATE one_api_sidecar_owner SET holder = 'process 7 on host-a'");
+            bench.env("VAULT_KEY", generated.expose());
+            bench.env("VAULT_URL", store.dsn());
+            for (language, said) in [
+                ("en", "Another host owns the vault: process 7 on host-a."),
+                ("zh-CN", "保管库由另一台主机上的 process 7 on host-a 使用。"),
+            ] {
+                bench.write_config(&format!(
+                    r#"
+language = "{language}"
+[gateway]
+database = "one-api.db"
+[vault]
+url            = {{ env = "VAULT_URL" }}
+encryption_key = {{ env = "VAULT_KEY" }}
+[[credential]]
+name          = "first"
+token_url     = "http://127.0.0.1:1/token"
+client_id     = "app"
+refresh_token = {{ env = "SEED" }}
+channels      = [1]
+"#
+                ));
+                for command in [&["once"][..], &["adopt", "1"], &["retry", "first"]] {
+                    let output = bench.run_command(command);
+                    assert_eq!(output.code, Some(1), "{command:?}: {output:?}");
+                    assert!(output.stderr.contains(said), "{command:?}: {output:?}");
+                }
+            }
             vault.close();
         });
     }

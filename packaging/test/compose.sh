@@ -9,7 +9,7 @@ elif docker compose version >/dev/null 2>&1; then
   compose=(docker compose)
 else
   echo "no compose parser here (Debian: docker-compose): skipped"
-  exit 0
+  exit "${REQUIRE_ALL:-0}"
 fi
 
 folder=$(mktemp -d)

@@ -8,10 +8,10 @@ fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
 arch=$(dpkg --print-architecture)
 package=$(ls -t target/dist/"$arch"/*.deb 2>/dev/null | head -1)
 [ -n "$package" ] || fail "no package: run packaging/deb.sh first"
-[ "$(id -u)" -eq 0 ] || { echo "skipped: not root"; exit 0; }
+[ "$(id -u)" -eq 0 ] || { echo "skipped: not root"; exit "${REQUIRE_ALL:-0}"; }
 if dpkg -s one-api-sidecar >/dev/null 2>&1 || [ -e /etc/one-api-sidecar ] || [ -e /var/lib/one-api-sidecar ]; then
   echo "skipped: this machine has one-api-sidecar already"
-  exit 0
+  exit "${REQUIRE_ALL:-0}"
 fi
 
 folder=$(mktemp -d)

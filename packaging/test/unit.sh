@@ -8,7 +8,10 @@ cd "$(dirname "$0")/.."
 MOST_EXPOSED=20
 
 unit=$(realpath "${1:-one-api-sidecar.service}")
-command -v systemd-analyze >/dev/null || { echo "systemd-analyze is not here (Debian: systemd): skipped"; exit 0; }
+command -v systemd-analyze >/dev/null || {
+  echo "systemd-analyze is not here (Debian: systemd): skipped"
+  exit "${REQUIRE_ALL:-0}"
+}
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 

@@ -6,9 +6,9 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::agent::watch;
-use crate::cli::place::{complain, render};
+use crate::cli::place::{self, complain, render};
 use crate::cli::progress::tell;
-use crate::cli::{ConfigPlace, Exit, default_language, print};
+use crate::cli::{ConfigPlace, Exit, print};
 use crate::config::plan::{CacheLag, CredentialPlan, Plan, VaultPlace};
 use crate::config::report::{self, Report};
 use crate::messages;
@@ -43,7 +43,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(problems) => (None, problems),
     };
-    let language = plan.as_ref().map_or_else(default_language, |plan| plan.language);
+    let language = plan.as_ref().map_or_else(place::language, |plan| plan.language);
     if options.json {
         let reports = report::reports(&path.display().to_string(), &text, &problems, |reason| {
             let message = messages::explain(language, &Reason::Config(reason.clone()));

@@ -14,9 +14,9 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::agent::watch;
-use crate::cli::place::Surveyed;
+use crate::cli::place::{self, Surveyed};
 use crate::cli::progress::Progress;
-use crate::cli::{ConfigPlace, Exit, block_on, default_language, holder, print, status};
+use crate::cli::{ConfigPlace, Exit, block_on, holder, print, status};
 use crate::config::plan::Plan;
 use crate::config::report::reports;
 use crate::messages::{self, DoctorWords};
@@ -51,7 +51,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
     let (path, text) = match place.read() {
         Ok(read) => read,
         Err(reason) => {
-            let mut checks = Checks::new(default_language());
+            let mut checks = Checks::new(place::language());
             checks.find(Topic::Config, "", Verdict::Error, &reason.into());
             return conclude(&checks, options, Exit::BadConfig);
         }
@@ -60,7 +60,7 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(problems) => (None, problems),
     };
-    let language = plan.as_ref().map_or_else(default_language, |plan| plan.language);
+    let language = plan.as_ref().map_or_else(place::language, |plan| plan.language);
     let mut checks = Checks::new(language);
     let words = |reason: &crate::reason::ConfigReason| {
         let message = messages::explain(language, &Reason::Config(reason.clone()));

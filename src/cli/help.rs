@@ -98,7 +98,7 @@ pub const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "vault rekey",
         &[("one-api-sidecar vault rekey --new-key file:/run/secrets/new.key", "the config's is the old one")],
     ),
-    ("vault check", &[("one-api-sidecar vault check", "while the agent is stopped")]),
+    ("vault check", &[("one-api-sidecar vault check", "works beside a running agent, too")]),
     ("vault reset", &[("one-api-sidecar vault reset", "asks first")]),
     (
         "demo",
@@ -275,7 +275,8 @@ ONE_API_SIDECAR_CONFIG
 the config file
 .TP
 ONE_API_SIDECAR_LOG
-what is logged: error, warn, info (the default of the agent), debug, trace, or a filter of tracing
+what is logged: error, warn (the default of commands), info (the default of the agent), debug, trace, off, or
+MODULE=LEVEL, several with commas
 .TP
 ONE_API_SIDECAR_LOG_FORMAT
 text or json

@@ -118,6 +118,11 @@ async fn turn<T>(
                 return Err(Exit::Failed);
             }
             Err(Failure::Ending) => heard = Instant::now(),
+            // One of another host has no socket here, and is not stuck because of that.
+            Err(Failure::Silence) if site.is_owned_elsewhere().await => {
+                complain(&AgentReason::OwnedElsewhere { holder }.into());
+                return Err(Exit::Failed);
+            }
             // A holder that comes or goes is silent for a moment.
             Err(Failure::Silence) if heard.elapsed() < PATIENCE => {}
             Err(Failure::Silence) => {

@@ -1,6 +1,7 @@
 //! Finding and reading the config file, and saying what is wrong with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use crate::agent::watch;
 use crate::cli::progress::tell;
@@ -17,6 +18,9 @@ use crate::shape::Problem;
 
 /// Where the file is looked for when nothing names it.
 const PLACES: [&str; 2] = ["sidecar.toml", "/etc/one-api-sidecar/sidecar.toml"];
+
+/// The language that the config asks for, once one was read.
+static CONFIGURED: Mutex<Option<Language>> = Mutex::new(None);
 
 /// A config file that was read.
 #[derive(Clone)]
@@ -42,6 +46,12 @@ pub fn default_language() -> Language {
     }
 }
 
+/// The language of messages: what the config says, however broken it may be otherwise, else [`default_language`].
+pub fn language() -> Language {
+    let configured = *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner);
+    configured.unwrap_or_else(default_language)
+}
+
 /// A config file as far as it can be read: enough to find the vault by.
 pub struct Surveyed {
     /// Where it is.
@@ -59,12 +69,12 @@ pub struct Surveyed {
 impl Surveyed {
     /// The language to speak.
     pub fn language(&self) -> Language {
-        self.plan.as_ref().map_or_else(default_language, |plan| plan.language)
+        self.plan.as_ref().map_or_else(language, |plan| plan.language)
     }
 }
 
 impl ConfigPlace {
-    /// The file's text.
+    /// The file's text. From here on its `language` is spoken.
     ///
     /// # Errors
     /// When there is none or it cannot be read.
@@ -78,6 +88,8 @@ impl ConfigPlace {
         let unreadable = |error: String| ConfigReason::Unreadable { path: path.display().to_string(), error };
         let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| ConfigReason::Syntax { detail: "not UTF-8".into() })?;
+        let configured = Config::parse(&text).0.tables.language.map(|language| language.value);
+        *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner) = configured;
         Ok((path, text))
     }
 
@@ -93,7 +105,7 @@ impl ConfigPlace {
         match watch::load(&path, &text) {
             Ok((plan, warnings)) => Ok(Loaded { path, text, plan, warnings }),
             Err(problems) => {
-                tell(&render(default_language(), &path, &text, &problems));
+                tell(&render(language(), &path, &text, &problems));
                 Err(Exit::BadConfig)
             }
         }
@@ -115,7 +127,7 @@ impl ConfigPlace {
         let (plan, problem) = match watch::load(&path, &text) {
             Ok((plan, _)) => (Some(plan), None),
             Err(problems) => {
-                let lines = messages::problem_lines(default_language(), &path, &text, &problems);
+                let lines = messages::problem_lines(language(), &path, &text, &problems);
                 let first = lines.into_iter().find(|(severity, _)| *severity == Severity::Error);
                 (None, first.map(|(_, line)| line))
             }
@@ -162,7 +174,7 @@ pub fn complain_of(reason: &Reason, credential: &str) {
 }
 
 fn complain_about(reason: &Reason, about: About<'_>) {
-    let language = default_language();
+    let language = language();
     let words = messages::words(language);
     let message = messages::explain_about(language, reason, about);
     tell(&format!("{}: {}\n  {}: {}\n", words.error, message.what, words.help, message.remedy));

@@ -14,9 +14,9 @@ use crate::agent::deliver::Room;
 use crate::channel::ownership::Adoption;
 use crate::cli::holder;
 use crate::cli::paper::Paper;
-use crate::cli::place::{Surveyed, complain};
+use crate::cli::place::{self, Surveyed, complain};
 use crate::cli::vault::read_key;
-use crate::cli::{ConfigPlace, Exit, block_on, default_language, print};
+use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::record::{ClientIdentity, Record, RecordId, by_client};
 use crate::gateway;
@@ -184,7 +184,23 @@ fn from_vault(contents: &Contents, now: Timestamp) -> Vec<CredentialStatus> {
     let one = |record: &Record| {
         let known =
             Known { name: &record.name, plan: None, record: Some(record), lag: Duration::ZERO, channels: Vec::new() };
-        status::credential(&known, default_language(), now)
+        status::credential(&known, place::language(), now)
     };
     contents.records.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_json_is_what_is_printed() {
+        let page = include_str!("../../docs/commands.md");
+        let (_, section) = page.split_once("## `status --json`").expect("the page has it");
+        let (_, example) = section.split_once("```json").expect("with an example");
+        let (example, _) = example.split_once("```").expect("that ends");
+        let documented: serde_json::Value = serde_json::from_str(example).unwrap();
+        let read: Status = serde_json::from_str(example).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), documented, "every field, and no other");
+    }
 }

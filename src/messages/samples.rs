@@ -231,6 +231,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         NoSuchChannel { channel: "7" },
         NothingToGiveBack { channel: "7" },
         Silent { holder: "process 7 on host" },
+        OwnedElsewhere { holder: "process 7 on host-a" },
         NotRunning,
         NeedAttention { credentials: vec!["a".to_owned(), "b".to_owned()] },
         NoControlSocket { path: path, error: error },

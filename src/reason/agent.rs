@@ -43,6 +43,11 @@ pub enum AgentReason {
         /// Who, as the lock file says.
         holder: String,
     },
+    /// A process of another host owns the vault: there is no way to it from here.
+    OwnedElsewhere {
+        /// Who, as the vault's server says.
+        holder: String,
+    },
     /// No agent runs.
     NotRunning,
     /// Credentials that are halted or whose key is dead.

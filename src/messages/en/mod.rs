@@ -209,6 +209,10 @@ fn agent(reason: &AgentReason) -> Message {
             format!("The vault belongs to {holder}, which does not answer."),
             "If it is paused or stuck, end it and try again; its lock is freed when it ends.",
         ),
+        AgentReason::OwnedElsewhere { holder } => Message::new(
+            format!("Another host owns the vault: {holder}."),
+            "Run this command there; `status` works here, too.",
+        ),
         AgentReason::NotRunning => Message::new(
             "No agent answers: it does not run, or it hangs.",
             "Start it with `one-api-sidecar run`, or restart its container.",

@@ -206,6 +206,10 @@ fn agent(reason: &AgentReason) -> Message {
             format!("保管库由 {holder} 使用，但它没有应答。"),
             "若它已暂停或卡住，请结束它再试；它一结束，锁就会释放。",
         ),
+        AgentReason::OwnedElsewhere { holder } => Message::new(
+            format!("保管库由另一台主机上的 {holder} 使用。"),
+            "请到那台主机上运行此命令；`status` 在这里也能用。",
+        ),
         AgentReason::NotRunning => {
             Message::new("没有代理应答：它未运行，或已卡住。", "请用 `one-api-sidecar run` 启动，或重启其容器。")
         }

@@ -1,8 +1,11 @@
 //! The address of the vault's server: from its parts to what the driver takes, and what is named after it.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
+use rustix::process::{Uid, geteuid};
 use sqlx::mysql::{MySqlConnectOptions, MySqlSslMode};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
@@ -90,7 +93,7 @@ impl Address {
     pub fn local(&self) -> PathBuf {
         let hash = digest(&SHA256, self.to_string().as_bytes());
         let name: String = hash.as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        runtime_directory().join(format!("{name}.vault"))
+        runtime_directory(|name| std::env::var_os(name), geteuid(), is_ours).join(format!("{name}.vault"))
     }
 
     pub(super) fn options(&self) -> Options {
@@ -121,15 +124,24 @@ impl Address {
     }
 }
 
-/// Where this host's processes meet: `$XDG_RUNTIME_DIR`, systemd's `$RUNTIME_DIRECTORY`, `/run` for root, else the
-/// directory for temporary files, with the user's number in the name.
-fn runtime_directory() -> PathBuf {
-    let from_env = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let us = rustix::process::geteuid();
+/// What systemd makes for the unit, and root for itself.
+const SYSTEM: &str = "/run/one-api-sidecar";
+
+/// Where this host's processes meet: systemd's `$RUNTIME_DIRECTORY`; the same folder for root and for the unit's user,
+/// who find the unit's agent from any shell; `$XDG_RUNTIME_DIR`; else the directory for temporary files, with the
+/// user's number in the name.
+fn runtime_directory(env: impl Fn(&str) -> Option<OsString>, us: Uid, is_ours: impl Fn(&Path, Uid) -> bool) -> PathBuf {
+    let from_env = |name| env(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let system = Path::new(SYSTEM);
     from_env("RUNTIME_DIRECTORY")
+        .or_else(|| (us.is_root() || is_ours(system, us)).then(|| system.to_owned()))
         .or_else(|| from_env("XDG_RUNTIME_DIR").map(|directory| directory.join("one-api-sidecar")))
-        .or_else(|| us.is_root().then(|| PathBuf::from("/run/one-api-sidecar")))
         .unwrap_or_else(|| std::env::temp_dir().join(format!("one-api-sidecar-{}", us.as_raw())))
+}
+
+/// Whether a folder is there and belongs to us: in another user's nobody is met.
+fn is_ours(folder: &Path, us: Uid) -> bool {
+    std::fs::symlink_metadata(folder).is_ok_and(|found| found.is_dir() && found.uid() == us.as_raw())
 }
 
 #[cfg(test)]
@@ -147,6 +159,28 @@ mod tests {
         assert_ne!(here("postgres://u@db/v"), here("postgres://u@db/w"));
         assert_ne!(here("postgres://u@db/v"), here("postgres://u@db/v?schema=other"));
         assert_eq!(here("u:p@tcp(db)/v"), here("mysql://other@db/v"));
+    }
+
+    #[test]
+    fn commands_look_where_the_unit_s_agent_is() {
+        let place = |env: &'static [(&str, &str)], us, ours: bool| {
+            let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into());
+            runtime_directory(env, Uid::from_raw(us), |_, _| ours)
+        };
+        let unit = include_str!("../../../packaging/one-api-sidecar.service");
+        let made = unit.lines().find_map(|line| line.strip_prefix("RuntimeDirectory=")).expect("the unit has one");
+        assert_eq!(Path::new("/run").join(made), Path::new(SYSTEM));
+
+        let login = &[("XDG_RUNTIME_DIR", "/run/user/7"), ("RUNTIME_DIRECTORY", "")];
+        assert_eq!(
+            place(&[("RUNTIME_DIRECTORY", "/run/other"), ("XDG_RUNTIME_DIR", "/x")], 0, true),
+            Path::new("/run/other")
+        );
+        assert_eq!(place(login, 0, false), Path::new(SYSTEM), "root, whatever its login brings along");
+        assert_eq!(place(login, 7, true), Path::new(SYSTEM), "the unit's user");
+        assert_eq!(place(login, 7, false), Path::new("/run/user/7/one-api-sidecar"), "anybody else");
+        assert_eq!(place(&[], 7, false), std::env::temp_dir().join("one-api-sidecar-7"));
+        assert!(!is_ours(Path::new("/proc"), Uid::from_raw(7)) && !is_ours(Path::new("/nowhere"), geteuid()));
     }
 
     #[test]
