@@ -10,6 +10,7 @@ pub mod clock;
 pub mod control;
 pub mod courier;
 pub mod deliver;
+pub mod ending;
 pub mod flights;
 pub mod held;
 pub mod obtained;
@@ -21,12 +22,12 @@ pub mod seeds;
 pub mod service;
 pub mod socket;
 pub mod tell;
+pub mod timetable;
 pub mod watch;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as changes};
 use tokio_util::task::TaskTracker;
@@ -34,12 +35,11 @@ use tokio_util::task::TaskTracker;
 use crate::channel::ownership::Adoption;
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::event::{Event, Topic};
-use crate::credential::policy::{TokenDecision, decide};
-use crate::credential::record::{HaltKind, Record, RecordId};
+use crate::credential::record::{Record, RecordId};
 use crate::gateway::{GatewayError, Published};
 use crate::messages;
 use crate::notify::sender::SendReport;
-use crate::reason::{AgentReason, Reason, TokenReason, VaultReason};
+use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
@@ -47,13 +47,14 @@ use crate::telemetry::systemd::ServiceManager;
 use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::backing::Standing;
-use crate::vault::{Change, Contents, Fingerprint, Vault};
+use crate::vault::{Contents, Fingerprint, Vault};
 
 use aside::Aside;
-use clock::{ClockWatch, Parted, spread};
+use clock::ClockWatch;
 use control::{Answer, Passes, Request};
 use courier::Courier;
 use deliver::{Delivery, Origin, Room, Seen};
+pub use ending::Ending;
 use held::{Held, Unsure};
 use obtained::{Obtained, Taken};
 use page::Page;
@@ -61,22 +62,8 @@ use queue::Queue;
 use refresh::{FlightReport, Shared};
 use seeds::SeedRead;
 use socket::ControlSocket;
+use timetable::{LONGEST_SLEEP, SWEEP_EVERY, TIDY_AFTER};
 use watch::{ConfigWatch, Sight};
-
-/// The longest sleep: a suspend or a clock step is seen within it.
-const LONGEST_SLEEP: Duration = Duration::from_secs(15);
-/// How often secrets in files are read again.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How long after something came of a refresh or an edit free memory is given back.
-const TIDY_AFTER: Duration = Duration::from_secs(1);
-/// How often a shutdown looks whether it is over.
-const WHILE_STOPPING: Duration = Duration::from_millis(50);
-/// How often it looks around while nobody knows whose the vault is.
-const WHILE_UNSURE: Duration = Duration::from_secs(1);
-/// How long a shutdown waits for keys to be delivered, after what was sent is saved.
-const LAST_DELIVERY: Duration = Duration::from_secs(2);
-/// How long a pass that nobody continues waits for gateways to hear of its keys.
-const LAST_CALL_OF_A_PASS: Duration = Duration::from_secs(10);
 
 /// What comes back to the loop.
 pub enum Report {
@@ -113,17 +100,6 @@ pub enum Mode {
     Run,
     /// Make the passes that are asked for, and end.
     Once,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// What was sent was awaited and saved.
-    Saved,
-    /// Asked twice to stop, it did not wait.
-    Abandoned,
-    /// Somebody else owns the vault now. What came meanwhile is in [`Agent::close`]'s hands.
-    Displaced,
 }
 
 /// A config file that was not taken, while the last good plan goes on.
@@ -377,99 +353,7 @@ impl Agent {
                 self.handle(report);
             }
         }
-        if !self.abandoned {
-            self.settle_gateways().await;
-        }
-        self.passes = Passes::default();
-        if self.mode == Mode::Once
-            && let Some(change) = self.courier.flush(&self.plan, self.now())
-        {
-            self.shared.vault.commit_soon(vec![change]);
-        }
-        if !self.abandoned {
-            self.send_last_messages().await;
-        }
-        // Whoever asks from now on, or has no answer yet, learns that it is ending.
-        self.inbox.close();
-        while self.inbox.try_recv().is_ok() {}
-        if let Some(socket) = self.socket.take() {
-            socket.close().await;
-        }
-        match (self.abandoned, self.displaced) {
-            (true, _) => Ending::Abandoned,
-            (false, true) => Ending::Displaced,
-            (false, false) => Ending::Saved,
-        }
-    }
-
-    /// Lets gateways hear of the keys that were written. One that cannot is left to the next start.
-    async fn settle_gateways(&self) {
-        let told = self.rooms.values().filter(|room| room.plan.api.is_some());
-        let settled = told.map(|room| room.handle.settle());
-        let patience = if self.mode == Mode::Once { LAST_CALL_OF_A_PASS } else { LAST_DELIVERY };
-        let _ = tokio::time::timeout(patience, futures_util::future::join_all(settled)).await;
-    }
-
-    /// Lets the notifiers finish, and remembers what they did not get rid of.
-    async fn send_last_messages(&mut self) {
-        let mut sent = Vec::new();
-        {
-            let mut finished = std::pin::pin!(self.courier.shutdown());
-            loop {
-                tokio::select! {
-                    () = &mut finished => break,
-                    // Any other report is dropped: who asked something learns by that that it is ending.
-                    Some(report) = self.inbox.recv() => if let Report::Sent(report) = report {
-                        sent.push(report);
-                    },
-                }
-            }
-        }
-        while let Ok(report) = self.inbox.try_recv() {
-            if let Report::Sent(report) = report {
-                sent.push(report);
-            }
-        }
-        for report in sent {
-            self.sent(&report);
-        }
-        self.shared.vault.commit_soon(self.courier.state().into_iter().collect());
-    }
-
-    /// Whether nothing is left to wait for. Keys that are on their way get a moment, from `last_call` on; what waits
-    /// longer is left to the next start.
-    fn has_ended(&self, last_call: &mut Option<Timestamp>) -> bool {
-        let ending = self.stopping || self.mode == Mode::Once && self.passes.is_empty();
-        let is_idle = || self.flights.is_empty() && !self.active.values().any(|active| active.in_flight);
-        if !ending || !is_idle() {
-            *last_call = None;
-            return false;
-        }
-        let deadline = *last_call.get_or_insert(self.now() + LAST_DELIVERY);
-        self.now() >= deadline || !self.rooms.values().any(|room| room.busy)
-    }
-
-    /// Says what is lost by not waiting.
-    fn abandon(&mut self) {
-        self.abandoned = true;
-        let in_flight = self.active.values().filter(|active| active.in_flight);
-        let mut credentials: Vec<String> = in_flight.map(|active| active.plan.name.to_string()).collect();
-        credentials.sort();
-        tracing::error!("{}", self.words(&AgentReason::Abandoned { credentials }.into(), "NAME"));
-    }
-
-    /// Ends: the vault's thread commits what waits. Answers that it may not take, because the vault is another's, are
-    /// handed over to whoever stands by.
-    pub fn close(self) -> Vec<Held> {
-        self.vault.close();
-        self.held
-    }
-
-    /// Nothing new starts from now on.
-    fn stop_starting(&mut self) {
-        self.stopping = true;
-        self.queue.clear();
-        self.flights.close();
+        self.end().await
     }
 
     fn now(&self) -> Timestamp {
@@ -479,167 +363,6 @@ impl Agent {
     fn new_id(&mut self) -> RecordId {
         self.last_id.0 += 1;
         self.last_id
-    }
-
-    /// Does what is due.
-    fn tick(&mut self) {
-        self.watch_clocks();
-        self.take_those_that_wait();
-        let now = self.now();
-        while let Some((due, id)) = self.due.first().copied() {
-            if due > now {
-                break;
-            }
-            self.due.remove(&(due, id));
-            if let Some(active) = self.active.get_mut(&id) {
-                active.due = None;
-            }
-            self.consider(id);
-        }
-        self.tell_unsure(now);
-        if !self.stopping && self.is_owner() {
-            // No faster than they can be delivered: the old key may die with the request for the new one.
-            while !self.rooms.values().any(Room::is_behind)
-                && let Some(id) = self.queue.pop()
-            {
-                self.launch(id);
-            }
-        }
-        if self.is_owner() {
-            self.look_around(now);
-        }
-        if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
-            self.sweep_at = now + SWEEP_EVERY;
-            // What hangs is not read twice.
-            if self.seeds_underway == 0 {
-                self.sweep();
-            }
-        }
-        if self.tidy_at.is_some_and(|at| at <= now) {
-            self.tidy_at = None;
-            self.shared.vault.rest();
-        }
-        if let Some(change) = self.courier.deliver(&self.plan, now) {
-            self.shared.vault.commit_soon(vec![change]);
-        }
-    }
-
-    /// A clock that was set or a machine that slept must neither let keys die unseen nor refresh everything at once.
-    fn watch_clocks(&mut self) {
-        let now = self.now();
-        match self.clocks.look(now, self.shared.clock.uptime()) {
-            None => {}
-            Some(Parted::Set(milliseconds)) => {
-                tracing::warn!(seconds = milliseconds / 1000, "the clock was set; what is due keeps its distance");
-                // What is under way settles by the new clock by itself.
-                let resting = |id: &RecordId| !self.active.get(id).is_some_and(|active| active.in_flight);
-                let mut changes = Vec::new();
-                for (_, record) in self.records.iter_mut().filter(|(id, _)| resting(id)) {
-                    record.shift(milliseconds);
-                    changes.push(Change::Record(record.clone()));
-                }
-                self.shared.vault.commit_soon(changes);
-                self.started_at = self.started_at.shifted(milliseconds);
-                self.sweep_at = self.sweep_at.shifted(milliseconds);
-                self.tidy_at = self.tidy_at.map(|at| at.shifted(milliseconds));
-                if let Some(unsure) = &mut self.unsure {
-                    unsure.since = unsure.since.shifted(milliseconds);
-                }
-                self.queue.shift(milliseconds);
-                self.courier.clock_was_set();
-                self.rooms.values_mut().for_each(|room| room.shift(milliseconds));
-                self.consider_all();
-            }
-            Some(Parted::Slept(length)) => {
-                let overdue: Vec<RecordId> =
-                    self.due.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect();
-                tracing::info!(seconds = length.as_secs(), overdue = overdue.len(), "the machine slept");
-                self.due.retain(|(due, _)| *due > now);
-                for id in overdue {
-                    let dies = self.records.get(&id).and_then(|record| record.access.as_ref());
-                    let at = spread(dies.map(|grant| grant.expires_at), now, fastrand::f64());
-                    self.schedule(id, Some(at));
-                }
-            }
-        }
-    }
-
-    /// When there is something to do, if nothing comes back before.
-    fn wake(&mut self) -> Timestamp {
-        let now = self.now();
-        let first_due = self.due.first().map(|(due, _)| *due);
-        let rooms = self.rooms.values().filter_map(Room::wake).min();
-        let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
-        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake()];
-        let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
-        // While it stops or is not the owner, what is due is not done: look again when something comes back, or soon.
-        match (self.stopping, self.is_owner()) {
-            (true, _) => now + WHILE_STOPPING,
-            (false, false) => now + WHILE_UNSURE,
-            (false, true) => next,
-        }
-    }
-
-    fn consider_all(&mut self) {
-        let ids: Vec<RecordId> = self.active.keys().copied().collect();
-        for id in ids {
-            self.consider(id);
-        }
-    }
-
-    /// Decides what is to be done with a credential, and does it or notes when.
-    fn consider(&mut self, id: RecordId) {
-        let now = self.now();
-        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
-        if active.in_flight || active.queued || self.stopping {
-            return;
-        }
-        if let Some(due) = active.due.take() {
-            self.due.remove(&(due, id));
-        }
-        let lag = rooms::lag(&self.rooms, &active.plan);
-        let decision = decide(&active.plan, record, lag, now);
-        // A pass that refreshes everything does not hurry what is asked once more, late: its key lives on that.
-        let lives = || record.access.as_ref().is_some_and(|grant| grant.expires_at > now);
-        let is_spared = || record.state.lost.is_some() && lives();
-        let forced = active.forced || active.forced_by_pass && !is_spared();
-        let wanted = match decision {
-            TokenDecision::Refresh(_) => true,
-            TokenDecision::Keep(_) | TokenDecision::BackOff(_) => forced && record.state.halt.is_none(),
-            TokenDecision::Halt(..) => false,
-        };
-        let paused = self.queue.paused_until(&active.host, now).filter(|_| wanted);
-        let mut next = match decision {
-            _ if paused.is_some() => paused,
-            _ if wanted => return self.line_up(id, now),
-            // Nothing else is wanted than what was done above.
-            TokenDecision::Refresh(_) => None,
-            // The seed may still come.
-            TokenDecision::Halt(HaltKind::NoRefreshToken, _) if seeds::source(&active.plan).is_some() => None,
-            TokenDecision::Halt(kind, reason) => return self.halt(id, kind, reason),
-            TokenDecision::Keep(until) => until,
-            TokenDecision::BackOff(until) => Some(until),
-        };
-        // Of a halted one people know already that they must act, and by when.
-        let troubled = (record.state.failures > 0 || paused.is_some()) && record.state.halt.is_none();
-        if let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at).filter(|_| troubled) {
-            if dies > now {
-                next = Some(next.map_or(dies, |next| next.min(dies)));
-            } else if !active.told_expired {
-                active.told_expired = true;
-                let host_is_busy = || Some(TokenReason::Busy { status: 429, until: Some(paused?) }.into());
-                let reason = record.state.last_error.clone().or_else(host_is_busy);
-                let event = Event { reason, ..self.about(id, Topic::Expired) };
-                self.event(event);
-            }
-        }
-        self.schedule(id, next);
-    }
-
-    fn schedule(&mut self, id: RecordId, at: Option<Timestamp>) {
-        let (Some(active), Some(at)) = (self.active.get_mut(&id), at) else { return };
-        active.due = Some(at);
-        self.due.insert((at, id));
     }
 
     fn handle(&mut self, report: Report) {
