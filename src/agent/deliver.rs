@@ -111,6 +111,8 @@ pub struct Target {
     pub standing: Standing,
     /// A key whose fingerprint is in the vault: it may be written at once.
     fingerprinted: Option<Secret>,
+    /// The one before it, until it is replaced: ours, without asking the vault.
+    replaced: Option<Secret>,
     /// The key that the new one replaces had less than the cache lag to live.
     is_late: bool,
     /// When the key that the new one replaces dies.
@@ -218,6 +220,7 @@ impl Room {
                     key_is_explicit: channel.key_is_explicit,
                     standing: Standing::unseen(&channel.select),
                     fingerprinted: None,
+                    replaced: None,
                     is_late: false,
                     dies: Timestamp::EPOCH,
                     pending_since: None,
@@ -263,7 +266,8 @@ impl Room {
         let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
         for index in self.by_record.get(&record.id).into_iter().flatten() {
             let target = &mut self.targets[*index];
-            target.fingerprinted = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
+            let key = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
+            target.replaced = std::mem::replace(&mut target.fingerprinted, key);
             target.is_late = is_late;
             target.dies = died_at.unwrap_or_default();
             if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
@@ -415,7 +419,7 @@ impl Room {
             soonest
         };
         let mut selects = Vec::with_capacity(indexes.len());
-        let mut expected = HashMap::new();
+        let (mut expected, mut own) = (HashMap::new(), HashMap::new());
         for target in indexes.iter().map(|index| &self.targets[*index]) {
             let adopted = adopted_id(&self.adoptions, target);
             selects.push(adopted.map_or_else(|| target.select.clone(), ChannelSelect::Id));
@@ -429,6 +433,7 @@ impl Room {
                 if *known != key {
                     *known = None;
                 }
+                own.extend(target.replaced.clone().map(|replaced| (id, replaced)));
             }
         }
         Some(LookOrder {
@@ -438,6 +443,7 @@ impl Room {
             origin: self.origin,
             selects,
             expected,
+            own,
             probe: !self.writable || self.trouble.is_some(),
             compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
             others: Vec::new(),

@@ -440,6 +440,7 @@ impl Room {
                     let Some(index) = index else { continue };
                     let target = &mut self.targets[index];
                     target.fingerprinted = Some(publication.key);
+                    target.replaced = None;
                     target.standing.delivered_at = Some(now);
                     target.conflicts = 0;
                     tracing::info!(

@@ -65,6 +65,8 @@ pub struct LookOrder {
     pub(super) selects: Vec<ChannelSelect>,
     /// By channel id: the key that is expected there; `None` where none is, and the vault is asked about any.
     pub(super) expected: HashMap<i64, Option<Secret>>,
+    /// By channel id: an earlier key that is known to be ours.
+    pub(super) own: HashMap<i64, Secret>,
     pub(super) probe: bool,
     /// This gateway's name, if its place is to be compared with others'.
     pub(super) compare: Option<Arc<str>>,
@@ -86,13 +88,17 @@ impl LookOrder {
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
         let mut views = self.handle.observe(self.selects).await?;
         views.sort_by_key(|view| view.id);
-        // All of them at once: the vault's thread may be in the middle of a commit.
         let unexpected = views.iter().filter_map(|view| {
             let key = view.key.as_ref()?;
             self.expected.get(&view.id).filter(|expected| expected.as_ref() != Some(key))?;
-            Some((view.id, self.vault.fingerprinter().of(key)))
+            Some((view.id, key))
         });
-        let ours = join_all(unexpected.map(async |(id, fingerprint)| {
+        // All of them at once: the vault's thread may be in the middle of a commit.
+        let ours = join_all(unexpected.map(async |(id, key)| {
+            if self.own.get(&id) == Some(key) {
+                return Some((id, true));
+            }
+            let fingerprint = self.vault.fingerprinter().of(key);
             // A vault that cannot be read right now is no proof of a stranger: asked again at the next look.
             let seen_by = self.vault.seen_by(FingerprintKind::Key, fingerprint).await.ok()?;
             Some((id, !seen_by.is_empty()))
