@@ -44,7 +44,7 @@ fn shown() -> BTreeMap<String, BTreeSet<String>> {
         }]
     }))
     .unwrap();
-    let config = "[gateway]\ndatabase = \"/data/one-api.db\"\n\
+    let config = "[gateway]\ndatabase = \"/data/one-api.db\"\n[server]\nlisten = \"127.0.0.1:9170\"\n\
         [[notify]]\ntype = \"pushplus\"\ntoken = { env = \"A\" }\n\
         [[credential]]\nname = \"a\"\ntoken_url = \"https://a.example.com/\"\nclient_id = \"a\"\n\
         refresh_token = { env = \"A\" }\nchannels = [1]\n";
