@@ -28,7 +28,8 @@ pub use token::TokenReason;
 pub use vault::VaultReason;
 
 /// The language of messages, notices and the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Language {
     /// English.
     #[default]

@@ -5,12 +5,14 @@
 //! its reader and its JSON schema come from it. Called by `config` and by whatever parses its own table (a
 //! notifier). Leaf: knows nothing of what the fields mean.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -31,6 +33,7 @@ pub struct At<T> {
     pub span: Span,
 }
 
+#[cfg(test)]
 impl<T: JsonSchema> JsonSchema for At<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -207,10 +210,10 @@ pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Opti
 macro_rules! section {
     ($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $type:ty),* $(,)? }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Default, schemars::JsonSchema)]
-        #[schemars(deny_unknown_fields)]
+        #[derive(Debug, Clone, Default)]
+        #[cfg_attr(test, derive(schemars::JsonSchema), schemars(deny_unknown_fields))]
         pub struct $name {
-            $($(#[$field_meta])* #[schemars(default)] pub $field: Option<$crate::shape::At<$type>>,)*
+            $($(#[$field_meta])* #[cfg_attr(test, schemars(default))] pub $field: Option<$crate::shape::At<$type>>,)*
         }
 
         impl $crate::shape::FromToml for $name {
@@ -289,6 +292,7 @@ impl FromToml for Length {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Length {
     fn inline_schema() -> bool {
         true
@@ -438,6 +442,7 @@ fn variable_in(text: &str) -> Option<String> {
     sane.then(|| name.to_owned())
 }
 
+#[cfg(test)]
 impl JsonSchema for SecretSource {
     fn schema_name() -> Cow<'static, str> {
         "Secret".into()
@@ -458,6 +463,7 @@ impl FromToml for TextOrSecret {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for TextOrSecret {
     fn schema_name() -> Cow<'static, str> {
         "TextOrSecret".into()

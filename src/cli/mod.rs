@@ -148,7 +148,7 @@ impl Arguments {
             Command::Vault(options) => vault::run(&place, &options),
             Command::Demo(options) => demo::run(&options),
             Command::Schema => {
-                print(&format!("{:#}\n", crate::config::schema::schema()))?;
+                print(crate::config::schema::TEXT)?;
                 Ok(Exit::Fine)
             }
             Command::Completions(options) => help::completions(&options),

@@ -5,65 +5,62 @@
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::Value;
 
-use crate::config::file::{
-    AgentSection, ApiSection, AssertionSection, BackoffSection, ChannelSection, CredentialSection, DefaultsSection,
-    GatewaySection, NotifyCommon, ResponseSection, ServerSection, Tables, VaultSection,
-};
+use crate::config::schema::schema;
 use crate::config::words::repeatable;
-use crate::notify::services::REGISTRY;
-use crate::shape::{SecretTable, nearest};
+use crate::shape::nearest;
 
 /// A table of the file and its keys.
 struct Place {
     name: &'static str,
-    keys: Vec<String>,
+    keys: Vec<&'static str>,
 }
 
 static PLACES: LazyLock<Vec<Place>> = LazyLock::new(|| {
+    let keys = |table: &str| keys_of(&schema()["definitions"][table]).collect();
     vec![
-        Place { name: "[gateway]", keys: keys::<GatewaySection>() },
-        Place { name: "[vault]", keys: keys::<VaultSection>() },
-        Place { name: "[server]", keys: keys::<ServerSection>() },
-        Place { name: "[agent]", keys: keys::<AgentSection>() },
-        Place { name: "[defaults]", keys: keys::<DefaultsSection>() },
-        Place { name: "[[credential]]", keys: keys::<CredentialSection>() },
-        Place { name: "[credential.response]", keys: keys::<ResponseSection>() },
-        Place { name: "[credential.assertion]", keys: keys::<AssertionSection>() },
-        Place { name: "[[notify]]", keys: [keys::<NotifyCommon>(), vec!["type".into()]].concat() },
+        Place { name: "[gateway]", keys: keys("GatewaySection") },
+        Place { name: "[vault]", keys: keys("VaultSection") },
+        Place { name: "[server]", keys: keys("ServerSection") },
+        Place { name: "[agent]", keys: keys("AgentSection") },
+        Place { name: "[defaults]", keys: keys("DefaultsSection") },
+        Place { name: "[[credential]]", keys: keys("CredentialSection") },
+        Place { name: "[credential.response]", keys: keys("ResponseSection") },
+        Place { name: "[credential.assertion]", keys: keys("AssertionSection") },
+        Place { name: "[[notify]]", keys: of_every_service() },
     ]
 });
 
 /// Every key that may stand anywhere in the file.
-static KEYS: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
-    let mut all: BTreeSet<String> = PLACES.iter().flat_map(|place| place.keys.iter().cloned()).collect();
-    let others = [
-        keys::<Tables>(),
-        keys::<ApiSection>(),
-        keys::<DefaultsSection>(),
-        keys::<BackoffSection>(),
-        keys::<ChannelSection>(),
-    ];
-    all.extend(others.into_iter().flatten());
-    all.extend(keys::<SecretTable>());
-    for registration in REGISTRY {
-        all.extend(keys_of((registration.schema)(&mut SchemaGenerator::default()).as_value()));
-    }
+static KEYS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let mut all = BTreeSet::new();
+    gather(schema(), &mut all);
     all
 });
 
+/// The keys that every service has.
+fn of_every_service() -> Vec<&'static str> {
+    let services = schema()["definitions"]["Notify"]["oneOf"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some((first, others)) = services.split_first() else { return Vec::new() };
+    keys_of(first).filter(|key| others.iter().all(|other| other["properties"].get(key).is_some())).collect()
+}
+
+fn gather(schema: &'static Value, all: &mut BTreeSet<&'static str>) {
+    all.extend(keys_of(schema));
+    match schema {
+        Value::Object(parts) => parts.values().for_each(|part| gather(part, all)),
+        Value::Array(parts) => parts.iter().for_each(|part| gather(part, all)),
+        _ => {}
+    }
+}
+
+fn keys_of(schema: &'static Value) -> impl Iterator<Item = &'static str> {
+    schema["properties"].as_object().into_iter().flat_map(|properties| properties.keys().map(String::as_str))
+}
+
 /// Parameters that services ask for and that people take for fields.
 const PARAMETERS: [&str; 4] = ["audience", "redirect_uri", "resource", "state"];
-
-fn keys<T: JsonSchema>() -> Vec<String> {
-    keys_of(T::json_schema(&mut SchemaGenerator::default()).as_value())
-}
-
-fn keys_of(schema: &serde_json::Value) -> Vec<String> {
-    let properties = schema.get("properties").and_then(|properties| properties.as_object());
-    properties.into_iter().flat_map(|properties| properties.keys().cloned()).collect()
-}
 
 /// Where a key belongs that is unknown in the table whose keys are `known`; `None` if it belongs nowhere.
 pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
@@ -83,7 +80,7 @@ pub(super) fn belongs(key: &str, known: &[String]) -> Option<String> {
     if let Some((_, place)) = tables.into_iter().chain(lists).chain(nested).find(|(name, _)| *name == key) {
         return Some(place);
     }
-    let places: Vec<_> = PLACES.iter().filter(|place| place.keys.iter().any(|known| known == key)).collect();
+    let places: Vec<_> = PLACES.iter().filter(|place| place.keys.contains(&key)).collect();
     (!places.is_empty()).then(|| places.iter().map(|place| place.name).collect::<Vec<_>>().join(", "))
 }
 
@@ -111,5 +108,5 @@ pub(super) fn shown_field(field: &str) -> String {
 /// Whether a key is known somewhere, or is a known one misspelt: such a key is no pasted secret.
 pub(super) fn resembles_a_key(key: &str) -> bool {
     let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
-    is_bare && nearest(key, KEYS.iter().map(String::as_str)).is_some()
+    is_bare && nearest(key, KEYS.iter().copied()).is_some()
 }

@@ -1,144 +1,42 @@
 //! The JSON schema of the config file, for editors (taplo's `#:schema`) and `one-api-sidecar schema`.
 //!
-//! It comes from the tables' declarations in [`super::file`] and the registry of services, so that it cannot fall
-//! behind them.
+//! It is a file of the repository, `sidecar.schema.json`, and in the binary as that text. It comes from the tables'
+//! declarations (`declared`); a test holds the file to them, and writes it:
+//! `UPDATE_SCHEMA=1 cargo test --lib config::schema`.
 
-use std::borrow::Cow;
+#[cfg(test)]
+mod declared;
 
-use schemars::generate::SchemaSettings;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value, json};
+use std::sync::LazyLock;
 
-use crate::config::file::{ChannelEntry, ChannelSection, Many, NotifyCommon, NotifySection, OneOrMany, Tables};
-use crate::notify::services::REGISTRY;
+use serde_json::Value;
+
+/// The schema of `sidecar.toml`, as the file has it.
+pub const TEXT: &str = include_str!("../../sidecar.schema.json");
+
+static SCHEMA: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(TEXT).unwrap_or_default());
 
 /// The schema of `sidecar.toml`.
-pub fn schema() -> Value {
-    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<Tables>().to_value();
-    without_null(&mut schema);
-    schema["title"] = json!("sidecar.toml");
-    for (table, fields) in REQUIRED {
-        if let Some(table) = schema.pointer_mut(&format!("/definitions/{table}")) {
-            table["required"] = json!(fields);
-        }
-    }
-    schema["required"] = json!(["gateway"]);
-    schema
-}
-
-/// The fields that a table cannot do without.
-const REQUIRED: [(&str, &[&str]); 3] = [
-    ("GatewaySection", &["database"]),
-    ("CredentialSection", &["name", "channels"]),
-    ("ApiSection", &["url", "token"]),
-];
-
-/// Takes out what stands for a field that is not there: TOML has no null, and every field may be left out.
-fn without_null(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if object.get("default").is_some_and(Value::is_null) {
-                object.remove("default");
-            }
-            if let Some(Value::Array(types)) = object.get_mut("type") {
-                types.retain(|name| name != "null");
-                if let [only] = types.as_slice() {
-                    let only = only.clone();
-                    object.insert("type".into(), only);
-                }
-            }
-            if let Some(Value::Array(words)) = object.get_mut("enum") {
-                words.retain(|word| !word.is_null());
-            }
-            if let Some(Value::Array(choices)) = object.get_mut("anyOf") {
-                choices.retain(|choice| choice != &json!({"type": "null"}));
-                if let [only] = choices.as_slice() {
-                    let only = only.clone();
-                    object.remove("anyOf");
-                    // Beside a reference draft 7 reads nothing else: the field's description needs allOf.
-                    object.insert("allOf".into(), json!([only]));
-                }
-            }
-            object.values_mut().for_each(without_null);
-        }
-        Value::Array(items) => items.iter_mut().for_each(without_null),
-        _ => {}
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for Many<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("ManyOf{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<T>();
-        json_schema!({"type": "array", "items": table})
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-    fn schema_name() -> Cow<'static, str> {
-        format!("OneOrMany{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<T>();
-        json_schema!({"anyOf": [table, {"type": "array", "items": table}]})
-    }
-}
-
-impl JsonSchema for ChannelEntry {
-    fn schema_name() -> Cow<'static, str> {
-        "Channel".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let table = generator.subschema_for::<ChannelSection>();
-        json_schema!({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "minLength": 1}, table]})
-    }
-}
-
-/// One choice a service: the common fields and its own.
-impl JsonSchema for NotifySection {
-    fn schema_name() -> Cow<'static, str> {
-        "Notify".into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let common = properties(&NotifyCommon::json_schema(generator), generator);
-        let mut choices = Vec::with_capacity(REGISTRY.len());
-        for registration in REGISTRY {
-            let own = (registration.schema)(generator);
-            let mut fields = common.clone();
-            fields.extend(properties(&own, generator));
-            fields.insert("type".into(), json!({"const": registration.name, "description": "The service."}));
-            let required = own.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-            let required: Vec<Value> = std::iter::once(json!("type")).chain(required).collect();
-            choices.push(json!({
-                "type": "object",
-                "title": registration.name,
-                "properties": fields,
-                "required": required,
-                "additionalProperties": false,
-            }));
-        }
-        json_schema!({"oneOf": choices})
-    }
-}
-
-/// The properties of an object's schema, behind its reference where it is one.
-fn properties(schema: &Schema, generator: &SchemaGenerator) -> Map<String, Value> {
-    let referred = schema.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
-    let schema = referred.and_then(|name| generator.definitions().get(name)).unwrap_or(schema.as_value());
-    schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
+pub fn schema() -> &'static Value {
+    &SCHEMA
 }
 
 #[cfg(test)]
 mod tests {
+    use super::declared::declared;
     use super::*;
+    use crate::notify::services::REGISTRY;
+
+    #[test]
+    fn the_file_in_the_repository_is_what_the_tables_declare() {
+        let declared = declared();
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            let file = concat!(env!("CARGO_MANIFEST_DIR"), "/sidecar.schema.json");
+            std::fs::write(file, format!("{declared:#}\n")).unwrap();
+        } else {
+            assert!(*schema() == declared, "UPDATE_SCHEMA=1 cargo test --lib config::schema");
+        }
+    }
 
     #[test]
     fn the_schema_knows_every_table_and_has_no_null() {

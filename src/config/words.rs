@@ -2,9 +2,11 @@
 //!
 //! Owns how a word is read and what of a mistaken one may be repeated. What the words mean is [`super::plan`]'s.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::time::Duration;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use toml::Spanned;
 use toml::de::DeValue;
@@ -77,6 +79,7 @@ pub(super) fn repeatable(text: &str) -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kind(pub Option<GatewayKind>);
 
+#[cfg(test)]
 impl JsonSchema for Kind {
     fn inline_schema() -> bool {
         true
@@ -106,6 +109,7 @@ impl FromToml for PresetName {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for PresetName {
     fn inline_schema() -> bool {
         true
@@ -120,8 +124,9 @@ impl JsonSchema for PresetName {
 }
 
 /// Whether a channel that the old key got disabled is enabled again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename_all = "snake_case"))]
 pub enum Reenable {
     /// It is, where the key was the cause.
     Auto,
@@ -130,15 +135,16 @@ pub enum Reenable {
 }
 
 /// How a new access token is had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
-#[schemars(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(JsonSchema))]
+#[cfg_attr(test, schemars(rename_all = "snake_case"))]
 pub enum GrantType {
     /// With a refresh token (RFC 6749 §6).
     RefreshToken,
     /// With the client's own credentials (RFC 6749 §4.4).
     ClientCredentials,
     /// With a signed assertion (RFC 7523).
-    #[schemars(extend("enum" = ["jwt_bearer", "urn:ietf:params:oauth:grant-type:jwt-bearer"]))]
+    #[cfg_attr(test, schemars(extend("enum" = ["jwt_bearer", "urn:ietf:params:oauth:grant-type:jwt-bearer"])))]
     JwtBearer,
 }
 
@@ -158,6 +164,7 @@ impl FromToml for Rotates {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Rotates {
     fn inline_schema() -> bool {
         true
@@ -186,6 +193,7 @@ impl FromToml for AutoOrLength {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for AutoOrLength {
     fn inline_schema() -> bool {
         true

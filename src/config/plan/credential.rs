@@ -84,14 +84,15 @@ pub struct Assertion {
 }
 
 /// The signature of an assertion (RFC 7518 §3.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     #[default]
-    #[schemars(rename = "RS256")]
+    #[cfg_attr(test, schemars(rename = "RS256"))]
     Rs256,
     /// ECDSA on P-256 with SHA-256.
-    #[schemars(rename = "ES256")]
+    #[cfg_attr(test, schemars(rename = "ES256"))]
     Es256,
 }
 
@@ -107,7 +108,8 @@ impl Grant {
 }
 
 /// What is done when an answer was lost and the server may have rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OnLostAnswer {
     /// The same refresh token is asked once more, late.

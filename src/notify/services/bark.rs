@@ -20,6 +20,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "bark",
     parse,
+    #[cfg(test)]
     schema: |generator| <BarkSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -18,6 +18,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "command",
     parse,
+    #[cfg(test)]
     schema: |generator| <CommandSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "dingtalk",
     parse,
+    #[cfg(test)]
     schema: |generator| <DingTalkSection as schemars::JsonSchema>::json_schema(generator),
 };
 

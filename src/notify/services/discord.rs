@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "discord",
     parse,
+    #[cfg(test)]
     schema: |generator| <DiscordSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -25,6 +25,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "feishu",
     parse,
+    #[cfg(test)]
     schema: |generator| <FeishuSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "gotify",
     parse,
+    #[cfg(test)]
     schema: |generator| <GotifySection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "message-pusher",
     parse,
+    #[cfg(test)]
     schema: |generator| <MessagePusherSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -152,6 +152,7 @@ pub struct Registration {
     /// Reads the service's own fields from its table; problems are noted in the section's reader.
     pub parse: fn(&mut Section<'_, '_>) -> Option<Arc<dyn Service>>,
     /// The JSON schema of its own fields.
+    #[cfg(test)]
     pub schema: fn(&mut schemars::SchemaGenerator) -> schemars::Schema,
 }
 

@@ -22,6 +22,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "ntfy",
     parse,
+    #[cfg(test)]
     schema: |generator| <NtfySection as schemars::JsonSchema>::json_schema(generator),
 };
 

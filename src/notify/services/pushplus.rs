@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "pushplus",
     parse,
+    #[cfg(test)]
     schema: |generator| <PushPlusSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -23,6 +23,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "serverchan",
     parse,
+    #[cfg(test)]
     schema: |generator| <ServerChanSection as schemars::JsonSchema>::json_schema(generator),
 };
 

@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "slack",
     parse,
+    #[cfg(test)]
     schema: |generator| <SlackSection as schemars::JsonSchema>::json_schema(generator),
 };
 

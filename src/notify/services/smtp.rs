@@ -3,12 +3,14 @@
 //! Source: RFC 5321; RFC 8314 for port 465 with TLS from the first byte, RFC 6409 and RFC 3207 for port 587 with
 //! STARTTLS, without which nothing is sent there. The mail is built by a library, which keeps line breaks out of headers.
 
+#[cfg(test)]
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
@@ -24,11 +26,16 @@ use crate::shape::{At, FromToml, Reader, Section, wrong_type};
 use crate::time::Timestamp;
 
 /// The registry's line.
-pub const REGISTRATION: Registration =
-    Registration { name: "smtp", parse, schema: |generator| <SmtpSection as JsonSchema>::json_schema(generator) };
+pub const REGISTRATION: Registration = Registration {
+    name: "smtp",
+    parse,
+    #[cfg(test)]
+    schema: |generator| <SmtpSection as JsonSchema>::json_schema(generator),
+};
 
 /// How the connection is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Tls {
     /// TLS from the first byte.
@@ -86,6 +93,7 @@ impl FromToml for Recipients {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Recipients {
     fn inline_schema() -> bool {
         true

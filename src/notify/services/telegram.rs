@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::json;
 use toml::Spanned;
@@ -24,6 +25,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "telegram",
     parse,
+    #[cfg(test)]
     schema: |generator| <TelegramSection as JsonSchema>::json_schema(generator),
 };
 
@@ -48,6 +50,7 @@ impl FromToml for ChatId {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for ChatId {
     fn inline_schema() -> bool {
         true

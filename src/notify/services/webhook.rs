@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
 use ring::hmac;
+#[cfg(test)]
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 use toml::Spanned;
@@ -26,8 +27,12 @@ use crate::shape::{At, FromToml, Reader, Section, wrong_type};
 use crate::time::Timestamp;
 
 /// The registry's line.
-pub const REGISTRATION: Registration =
-    Registration { name: "webhook", parse, schema: |generator| <WebhookSection as JsonSchema>::json_schema(generator) };
+pub const REGISTRATION: Registration = Registration {
+    name: "webhook",
+    parse,
+    #[cfg(test)]
+    schema: |generator| <WebhookSection as JsonSchema>::json_schema(generator),
+};
 
 /// What a template's texts may name.
 const FIELDS: [&str; 4] = ["title", "body", "urgent", "events"];
@@ -78,6 +83,7 @@ impl FromToml for Plain {
     }
 }
 
+#[cfg(test)]
 impl JsonSchema for Plain {
     fn inline_schema() -> bool {
         true

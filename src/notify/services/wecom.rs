@@ -21,6 +21,7 @@ use crate::time::Timestamp;
 pub const REGISTRATION: Registration = Registration {
     name: "wecom",
     parse,
+    #[cfg(test)]
     schema: |generator| <WeComSection as schemars::JsonSchema>::json_schema(generator),
 };
 
