@@ -5,7 +5,6 @@ use std::fmt::Write;
 use clap::Args;
 use serde::Serialize;
 
-use crate::agent::watch;
 use crate::cli::place::{self, complain, render};
 use crate::cli::progress::tell;
 use crate::cli::{ConfigPlace, Exit, print};
@@ -39,11 +38,11 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
             return Ok(Exit::BadConfig);
         }
     };
-    let (plan, problems) = match watch::load(&path, &text) {
+    let (plan, problems) = match place::understand(&path, &text) {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(problems) => (None, problems),
     };
-    let language = plan.as_ref().map_or_else(place::language, |plan| plan.language);
+    let language = place::language();
     if options.json {
         let reports = report::reports(&path.display().to_string(), &text, &problems, |reason| {
             let message = messages::explain(language, &Reason::Config(reason.clone()));

@@ -13,7 +13,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::agent::watch;
 use crate::cli::place::{self, Surveyed};
 use crate::cli::progress::Progress;
 use crate::cli::{ConfigPlace, Exit, block_on, holder, print, status};
@@ -56,11 +55,11 @@ pub fn run(place: &ConfigPlace, options: &Options) -> anyhow::Result<Exit> {
             return conclude(&checks, options, Exit::BadConfig);
         }
     };
-    let (plan, problems) = match watch::load(&path, &text) {
+    let (plan, problems) = match place::understand(&path, &text) {
         Ok((plan, warnings)) => (Some(plan), warnings),
         Err(problems) => (None, problems),
     };
-    let language = plan.as_ref().map_or_else(place::language, |plan| plan.language);
+    let language = place::language();
     let mut checks = Checks::new(language);
     let words = |reason: &crate::reason::ConfigReason| {
         let message = messages::explain(language, &Reason::Config(reason.clone()));

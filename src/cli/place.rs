@@ -73,8 +73,22 @@ impl Surveyed {
     }
 }
 
+/// What a config file's text means. From here on its `language` is spoken, however broken it may be otherwise.
+///
+/// # Errors
+/// As [`Plan::read`].
+pub fn understand(path: &Path, text: &str) -> Result<(Plan, Vec<Problem>), Vec<Problem>> {
+    let read = watch::load(path, text);
+    let configured = match &read {
+        Ok((plan, _)) => Some(plan.language),
+        Err(_) => Config::parse(text).0.tables.language.map(|language| language.value),
+    };
+    *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner) = configured;
+    read
+}
+
 impl ConfigPlace {
-    /// The file's text. From here on its `language` is spoken.
+    /// The file's text.
     ///
     /// # Errors
     /// When there is none or it cannot be read.
@@ -88,8 +102,6 @@ impl ConfigPlace {
         let unreadable = |error: String| ConfigReason::Unreadable { path: path.display().to_string(), error };
         let bytes = std::fs::read(&path).map_err(|error| unreadable(error.to_string()))?;
         let text = String::from_utf8(bytes).map_err(|_| ConfigReason::Syntax { detail: "not UTF-8".into() })?;
-        let configured = Config::parse(&text).0.tables.language.map(|language| language.value);
-        *CONFIGURED.lock().unwrap_or_else(PoisonError::into_inner) = configured;
         Ok((path, text))
     }
 
@@ -102,7 +114,7 @@ impl ConfigPlace {
             complain(&reason.into());
             Exit::BadConfig
         })?;
-        match watch::load(&path, &text) {
+        match understand(&path, &text) {
             Ok((plan, warnings)) => Ok(Loaded { path, text, plan, warnings }),
             Err(problems) => {
                 tell(&render(language(), &path, &text, &problems));
@@ -124,7 +136,7 @@ impl ConfigPlace {
             }
             Err(_) => (self.config.clone().unwrap_or_default(), String::new()),
         };
-        let (plan, problem) = match watch::load(&path, &text) {
+        let (plan, problem) = match understand(&path, &text) {
             Ok((plan, _)) => (Some(plan), None),
             Err(problems) => {
                 let lines = messages::problem_lines(language(), &path, &text, &problems);

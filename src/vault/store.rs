@@ -30,7 +30,7 @@ use crate::vault::{
 const BUSY: Duration = Duration::from_secs(5);
 /// The page cache, in KiB as SQLite wants it (negative): room for what one large commit changes. What it holds is given
 /// back when there is nothing to do; see [`Backing::rest`].
-const CACHE: i64 = -4096;
+const CACHE: i64 = -2048;
 /// Counts the transactions; see [`crate::vault::commits`].
 const COMMITS: &str = "commits";
 
