@@ -463,6 +463,43 @@ async fn a_failure_that_stops_many_keys_is_one_failure() {
 }
 
 #[tokio::test]
+async fn our_own_key_of_a_moment_ago_is_replaced_without_asking_the_vault() {
+    let mut stage = Stage::new();
+    stage.list(&[(1, id(1))]);
+    stage.refreshed(1, "first").await;
+    stage.settle().await;
+    stage.refreshed(1, "second").await;
+    // A vault that is gone answers nothing.
+    let other = tempfile::tempdir().unwrap();
+    let (vault, _) = Vault::open(&other.path().join("vault.db"), None, 1).unwrap();
+    std::mem::replace(&mut stage.vault, vault).close();
+    stage.settle().await;
+    assert_eq!(stage.key(1), "second");
+    stage.rows().views.get_mut(&1).unwrap().key = Some(Secret::new("first"));
+    stage.room.look_soon();
+    let look = stage.look().await.unwrap();
+    assert!(stage.judge(look).is_none(), "the key before that is one the vault must know, and this one does not");
+}
+
+#[tokio::test]
+async fn a_room_is_behind_while_many_keys_wait_that_could_be_written() {
+    let mut stage = Stage::new();
+    let listed: Vec<(i64, ChannelSelect)> = (1..=BEHIND as i64).map(|number| (number, id(number))).collect();
+    stage.list(&listed);
+    for (record, _) in &listed[1..] {
+        stage.refreshed(*record, &format!("key-{record}")).await;
+    }
+    assert!(!stage.room.is_behind());
+    stage.refreshed(1, "key-1").await;
+    assert!(stage.room.is_behind());
+    stage.room.trouble = Some((GatewayReason::Moved, stage.now));
+    assert!(!stage.room.is_behind(), "what cannot be written at all holds up no token");
+    stage.room.trouble = None;
+    stage.settle().await;
+    assert!(!stage.room.is_behind());
+}
+
+#[tokio::test]
 async fn the_lag_is_told_to_have_changed_when_the_gateway_learned_something() {
     let mut stage = Stage::new();
     stage.list(&[(1, id(1))]);
