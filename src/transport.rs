@@ -170,11 +170,6 @@ static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
     Arc::new(roots)
 });
 
-/// Reads the system's certificates, hundreds of files, before the first request wants them.
-pub fn prepare() {
-    LazyLock::force(&ROOTS);
-}
-
 /// The certificates that are trusted, for what speaks TLS without HTTP.
 pub fn roots() -> &'static [CertificateDer<'static>] {
     &CERTIFICATES

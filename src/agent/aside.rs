@@ -6,14 +6,9 @@
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use crate::transport;
-
 /// Runs tasks on a thread of its own, from the first one on.
 #[derive(Default)]
-pub struct Aside {
-    thread: Option<Thread>,
-    prepared: bool,
-}
+pub struct Aside(Option<Thread>);
 
 struct Thread {
     tasks: Handle,
@@ -24,23 +19,16 @@ struct Thread {
 impl Aside {
     /// Where to spawn them. If the system gives no thread, that is the caller's own.
     pub fn handle(&mut self) -> Handle {
-        if self.thread.is_none() {
+        if self.0.is_none() {
             match Thread::start() {
-                Ok(thread) => self.thread = Some(thread),
+                Ok(thread) => self.0 = Some(thread),
                 Err(error) => {
                     tracing::debug!(%error, "no thread for requests");
                     return Handle::current();
                 }
             }
         }
-        self.thread.as_ref().map_or_else(Handle::current, |thread| thread.tasks.clone())
-    }
-
-    /// A request will leave soon: what the first one needs is read while its channels are looked at.
-    pub fn prepare(&mut self) {
-        if !std::mem::replace(&mut self.prepared, true) && self.handle().id() != Handle::current().id() {
-            self.handle().spawn(async { transport::prepare() });
-        }
+        self.0.as_ref().map_or_else(Handle::current, |thread| thread.tasks.clone())
     }
 }
 

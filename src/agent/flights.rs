@@ -24,7 +24,6 @@ impl Agent {
         if self.mode == Mode::Once && !self.passes.want(id, &active.plan) {
             return;
         }
-        self.aside.prepare();
         let mut rooms = active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
         // The kind of a gateway is part of the lag: not before the first look, unless that takes too long.
         if rooms.any(|room| !room.looked) && now < self.started_at + FIRST_LOOK {
