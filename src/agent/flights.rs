@@ -35,7 +35,9 @@ impl Agent {
         let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
         active.queued = true;
         let dies = record.access.as_ref().map_or(Timestamp::EPOCH, |grant| grant.expires_at);
-        self.queue.push(&active.host, dies, id);
+        let mut gateways = active.plan.channels.iter().map(|channel| &channel.gateway);
+        let gateway = gateways.next().filter(|first| gateways.all(|gateway| gateway == *first));
+        self.queue.push(&active.host, gateway, dies, id);
     }
 
     /// Whether a refresh may leave: nothing is spent for the first time that cannot be delivered. The next look says when

@@ -41,10 +41,7 @@ impl Agent {
         }
         self.tell_unsure(now);
         if !self.stopping && self.is_owner() {
-            // No faster than they can be delivered: the old key may die with the request for the new one.
-            while !self.rooms.values().any(Room::is_behind)
-                && let Some(id) = self.queue.pop()
-            {
+            while let Some(id) = self.queue.pop(|gateway| self.rooms.get(gateway).is_some_and(Room::is_behind)) {
                 self.launch(id);
             }
         }
