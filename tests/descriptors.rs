@@ -1,14 +1,17 @@
-//! Many credentials due at once under a small limit of open files (fault row 65).
+//! Many credentials due at once: under a small limit of open files (fault row 65), and beside a gateway that takes no
+//! key for a while.
 
 mod support;
 
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use support::endpoint::Options;
-use support::eventually;
 use support::process::assert_no_secret;
 use support::scene::Scene;
+use support::{SOON, database, eventually};
 
 /// In a release build ten thousand take two seconds (`benches/performance`); a debug build and the endpoint of the tests
 /// are slower.
@@ -17,35 +20,46 @@ const CREDENTIALS: i64 = 1000;
 const DESCRIPTORS: usize = 160;
 const IN_FLIGHT: usize = 128;
 
+/// The lines of the config that allow so many requests at once.
+fn bounds(in_flight: usize) -> String {
+    format!("[agent]\nmax_in_flight = {in_flight}\nmax_in_flight_per_host = {in_flight}\n")
+}
+
+/// A channel, a seed in a file and a credential for each of these ids; the credentials' part of the config.
+fn many(scene: &Scene, ids: RangeInclusive<i64>, channel: impl Fn(i64) -> String) -> String {
+    let gateway = Connection::open(scene.database()).unwrap();
+    gateway.execute_batch("BEGIN; CREATE TEMP TABLE copied AS SELECT * FROM channels WHERE id = 1").unwrap();
+    let mut credentials = String::new();
+    for id in ids {
+        let name = format!("c{id}");
+        scene.set_seed(&name, &scene.endpoint.issue());
+        credentials += &scene.credential(&name, &name, &name, channel(id), "");
+        gateway.execute("UPDATE copied SET id = ?1, key = ?2", (id, &name)).unwrap();
+        gateway.execute("INSERT INTO channels SELECT * FROM copied", []).unwrap();
+    }
+    gateway.execute_batch("COMMIT").unwrap();
+    credentials
+}
+
+/// How many channels of a gateway hold a key that is good for a request now.
+fn delivered(scene: &Scene, database: &Path) -> usize {
+    let gateway = Connection::open(database).unwrap();
+    gateway.busy_timeout(Duration::from_secs(5)).unwrap();
+    let mut statement = gateway.prepare("SELECT key FROM channels").unwrap();
+    let keys = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    keys.filter(|key| scene.endpoint.is_valid(key.as_ref().unwrap())).count()
+}
+
 #[test]
 fn row_65_a_thousand_due_at_once_under_160_descriptors_are_all_durable_and_delivered() {
     let mut scene = Scene::new(Options::default(), "");
     let limit = format!("ulimit -n {DESCRIPTORS} && exec \"$0\" \"$@\"");
     scene.bench.wrap(["sh", "-c", &limit]);
-    let mut credentials = format!("[agent]\nmax_in_flight = {IN_FLIGHT}\nmax_in_flight_per_host = {IN_FLIGHT}\n");
-    let gateway = Connection::open(scene.database()).unwrap();
-    gateway.execute_batch("BEGIN; CREATE TEMP TABLE copied AS SELECT * FROM channels WHERE id = 1").unwrap();
-    for channel in 101..=100 + CREDENTIALS {
-        let name = format!("c{channel}");
-        // A seed in a file takes a descriptor, too.
-        scene.set_seed(&name, &scene.endpoint.issue());
-        credentials += &scene.credential(&name, &name, &name, channel, "");
-        gateway.execute("UPDATE copied SET id = ?1, key = ?2", (channel, &name)).unwrap();
-        gateway.execute("INSERT INTO channels SELECT * FROM copied", []).unwrap();
-    }
-    gateway.execute_batch("COMMIT").unwrap();
-    drop(gateway);
-    scene.bench.write_config(&scene.config(&credentials));
+    let credentials = many(&scene, 101..=100 + CREDENTIALS, |id| id.to_string());
+    scene.bench.write_config(&scene.config(&(bounds(IN_FLIGHT) + &credentials)));
 
     let agent = scene.bench.start();
-    let keys = || {
-        let gateway = Connection::open(scene.database()).unwrap();
-        gateway.busy_timeout(Duration::from_secs(5)).unwrap();
-        let mut statement = gateway.prepare("SELECT key FROM channels WHERE id > 100").unwrap();
-        let keys = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
-        keys.collect::<Result<Vec<_>, _>>().unwrap()
-    };
-    let delivered = || keys().iter().filter(|key| scene.endpoint.is_valid(key)).count();
+    let delivered = || delivered(&scene, &scene.database());
     let everything = usize::try_from(CREDENTIALS).unwrap();
     let arrived = eventually(Duration::from_secs(180), || delivered() == everything);
     assert!(arrived, "{} of {everything} arrived:\n{}", delivered(), agent.output());
@@ -58,4 +72,65 @@ fn row_65_a_thousand_due_at_once_under_160_descriptors_are_all_durable_and_deliv
     let output = agent.stop();
     assert!(!output.contains("Too many open files"), "{output}");
     assert_no_secret("the agent", &output);
+}
+
+#[test]
+fn while_a_gateway_takes_no_key_its_own_credentials_wait_unasked_and_others_do_not() {
+    const FOR_THE_SLOW_ONE: i64 = 800;
+    let scene = Scene::new(Options::default(), "");
+    let other = scene.bench.path("other.db");
+    database::copy_fixture("one-api.db", &other);
+    let gateways = format!(
+        r#"
+[vault]
+path = "{}"
+
+[[gateway]]
+name = "slow"
+database = "{}"
+busy_timeout = "5m"
+cache_lag = "0s"
+
+[[gateway]]
+name = "other"
+database = "{}"
+cache_lag = "0s"
+"#,
+        scene.vault().display(),
+        scene.database().display(),
+        other.display()
+    );
+    let mut config = gateways
+        + &bounds(16)
+        + &many(&scene, 101..=100 + FOR_THE_SLOW_ONE, |id| format!("{{ gateway = \"slow\", id = {id} }}"));
+    scene.set_seed("last", &scene.endpoint.issue());
+    config += &scene.credential("last", "last", "last", "{ gateway = \"other\", id = 1 }", "");
+    scene.bench.write_config(&config);
+
+    let agent = scene.bench.start();
+    let slow = Connection::open(scene.database()).unwrap();
+    slow.busy_timeout(Duration::from_secs(5)).unwrap();
+    let arrived = || delivered(&scene, &scene.database());
+    assert!(eventually(SOON, || arrived() > 0), "{}", agent.output());
+    slow.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = arrived();
+    assert!(before < 400, "{before} is too late to see anything");
+
+    let served = eventually(SOON, || delivered(&scene, &other) == 1);
+    assert!(served, "a gateway has nothing to do with another's wait: {}", agent.output());
+    let mut asked = 0;
+    let has_settled = || {
+        std::thread::sleep(Duration::from_secs(1));
+        let last = std::mem::replace(&mut asked, scene.endpoint.requests().len());
+        asked == last
+    };
+    assert!(eventually(SOON, has_settled), "{}", agent.output());
+    let waiting = asked - 1 - before;
+    assert!((1..250).contains(&waiting), "of {waiting} the old keys may be dead by now: {}", agent.output());
+    slow.execute_batch("ROLLBACK").unwrap();
+    let everything = usize::try_from(FOR_THE_SLOW_ONE).unwrap();
+    let all_arrived = eventually(Duration::from_secs(120), || arrived() == everything);
+    assert!(all_arrived, "{} of {everything}: {}", arrived(), agent.output());
+    assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (everything + 1, 0));
+    assert_no_secret("the agent", &agent.stop());
 }

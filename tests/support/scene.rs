@@ -1,6 +1,7 @@
 //! One credential from its seed in a file to its key in channel 1, with everything it meets: a strict token endpoint, a
 //! copy of a real gateway's database, and PushPlus.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ url   = "{}"
     }
 
     /// A credential's table: its seed is in a file of the bench.
-    pub fn credential(&self, name: &str, client: &str, seed: &str, channel: i64, more: &str) -> String {
+    pub fn credential(&self, name: &str, client: &str, seed: &str, channel: impl Display, more: &str) -> String {
         format!(
             r#"
 [[credential]]
