@@ -103,11 +103,10 @@ cache_lag = "0s"
     let mut config = gateways
         + &bounds(16)
         + &many(&scene, 101..=100 + FOR_THE_SLOW_ONE, |id| format!("{{ gateway = \"slow\", id = {id} }}"));
-    scene.set_seed("last", &scene.endpoint.issue());
     config += &scene.credential("last", "last", "last", "{ gateway = \"other\", id = 1 }", "");
     scene.bench.write_config(&config);
 
-    let agent = scene.bench.start();
+    let mut agent = scene.bench.start();
     let slow = Connection::open(scene.database()).unwrap();
     slow.busy_timeout(Duration::from_secs(5)).unwrap();
     let arrived = || delivered(&scene, &scene.database());
@@ -116,6 +115,8 @@ cache_lag = "0s"
     let before = arrived();
     assert!(before < 400, "{before} is too late to see anything");
 
+    scene.set_seed("last", &scene.endpoint.issue());
+    agent.hangup();
     let served = eventually(SOON, || delivered(&scene, &other) == 1);
     assert!(served, "a gateway has nothing to do with another's wait: {}", agent.output());
     let mut asked = 0;
