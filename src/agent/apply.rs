@@ -1,12 +1,12 @@
 //! Applies a plan: stops before starts, and nothing but what changed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::agent::deliver::Room;
 use crate::agent::watch::{self, Sight};
 use crate::agent::{Active, Agent, Mode, Next, Rejected, Report, refresh, seeds};
-use crate::channel::ownership::Adoption;
+use crate::channel::ownership::Adoptions;
 use crate::config::plan::{CredentialPlan, GatewayPlan, Plan, PlanDiff};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{ClientIdentity, Halt, HaltKind, Record, RecordId, State, by_client};
@@ -93,19 +93,19 @@ impl Agent {
                 Some(room) if room.plan == *plan => room,
                 Some(room) => self.open_gateway(plan, room.adoptions),
                 None => {
-                    let adoptions = self.adoptions_elsewhere.remove(&*plan.name).unwrap_or_default();
+                    let adoptions = self.adoptions_elsewhere.remove(&plan.name).unwrap_or_default();
                     self.open_gateway(plan, adoptions)
                 }
             };
             rooms.insert(Arc::clone(&plan.name), room);
         }
         for (name, room) in before {
-            self.adoptions_elsewhere.insert(name.to_string(), room.adoptions);
+            self.adoptions_elsewhere.insert(name, room.adoptions);
         }
         self.rooms = rooms;
     }
 
-    fn open_gateway(&self, plan: &Arc<GatewayPlan>, adoptions: HashMap<i64, Adoption>) -> Room {
+    fn open_gateway(&self, plan: &Arc<GatewayPlan>, adoptions: Adoptions) -> Room {
         let (reports, name) = (self.reports.clone(), Arc::clone(&plan.name));
         let changed = move || {
             // The agent is gone when nobody listens.
@@ -218,7 +218,7 @@ impl Agent {
         let Some(record) = self.records.get(&id) else { return };
         let (topic, reason) = match &record.state {
             State { halt: Some(halt), .. } => (Topic::Halted, Some(halt.reason.clone())),
-            State { lost: Some(_), last_error, .. } => (Topic::Uncertain, last_error.clone()),
+            State { lost: Some(_), last_error, .. } => (Topic::Uncertain, last_error.as_deref().cloned()),
             _ => return,
         };
         let event = Event { reason, ..self.about(id, topic) };
@@ -227,7 +227,7 @@ impl Agent {
 
     pub(super) fn deactivate(&mut self, id: RecordId) {
         let Some(active) = self.active.remove(&id) else { return };
-        self.queue.remove(&active.host, id);
+        self.queue.remove(&active.host(), id);
         if let Some(due) = active.due {
             self.due.remove(&(due, id));
         }
@@ -256,7 +256,7 @@ impl Agent {
         let other = |halt: &Halt| {
             halt.kind == HaltKind::Misconfigured && halt.configured.as_deref().is_some_and(|then| then != configured)
         };
-        if record.state.halt.as_ref().is_some_and(other) {
+        if record.state.halt.as_deref().is_some_and(other) {
             tracing::info!(credential = %record.name, "its configuration changed: trying again");
             record.revive();
             self.shared.vault.commit_soon(vec![Change::Record(record.clone())]);

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 pub use orders::{Delivery, DeliveryOrder, LookOrder, Origin, Seen};
 
-use crate::channel::ownership::Adoption;
+use crate::channel::ownership::{Adoption, Adoptions};
 use crate::channel::policy::ChannelState;
 use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayPlan};
 use crate::config::template::Template;
@@ -51,7 +51,8 @@ pub struct Room {
     pub handle: GatewayHandle,
     /// The channels, in the order of the config.
     pub targets: Vec<Target>,
-    by_record: HashMap<RecordId, Vec<usize>>,
+    /// The targets of each record, by their places.
+    by_record: BTreeSet<(RecordId, usize)>,
     /// Which room this is and which targets it has: what was ordered of others is judged by nobody.
     origin: Origin,
     /// Which target feeds a channel, by its id, as of the last look at it.
@@ -59,7 +60,7 @@ pub struct Room {
     /// Channels to look at now, whatever [`Room::next_look`] says, the soonest dead first.
     dirty: BTreeSet<(Timestamp, usize)>,
     /// What is remembered of channels, by id.
-    pub adoptions: HashMap<i64, Adoption>,
+    pub adoptions: Adoptions,
     /// When to look again.
     pub next_look: Timestamp,
     /// Whether a look or a write is under way.
@@ -153,15 +154,15 @@ impl Standing {
 
 impl Room {
     /// A room without channels yet.
-    pub fn new(plan: Arc<GatewayPlan>, handle: GatewayHandle, adoptions: HashMap<i64, Adoption>) -> Self {
+    pub fn new(plan: Arc<GatewayPlan>, handle: GatewayHandle, adoptions: Adoptions) -> Self {
         static ROOMS: AtomicU64 = AtomicU64::new(0);
-        let only_ours_since = only_ours_since(&plan, adoptions.values());
+        let only_ours_since = only_ours_since(&plan, adoptions.values().map(Box::as_ref));
         let lag_reckoned = plan.cache_lag.of(handle.kind(), handle.immediate());
         Self {
             plan,
             handle,
             targets: Vec::new(),
-            by_record: HashMap::new(),
+            by_record: BTreeSet::new(),
             origin: Origin { room: ROOMS.fetch_add(1, Ordering::Relaxed), targets: 0 },
             holders: HashMap::new(),
             dirty: BTreeSet::new(),
@@ -243,7 +244,7 @@ impl Room {
                     target.standing.name.clone_from(&adoption.name);
                     target.standing.delivered_at = adoption.state.delivered_at;
                 }
-                self.by_record.entry(record).or_default().push(self.targets.len());
+                self.by_record.insert((record, self.targets.len()));
                 self.targets.push(target);
             }
         }
@@ -257,14 +258,18 @@ impl Room {
 
     /// The channels that a credential feeds here.
     pub fn targets_of(&self, record: RecordId) -> impl Iterator<Item = &Target> {
-        self.by_record.get(&record).into_iter().flatten().map(|index| &self.targets[*index])
+        self.indexes_of(record).map(|index| &self.targets[index])
+    }
+
+    fn indexes_of(&self, record: RecordId) -> impl Iterator<Item = usize> {
+        self.by_record.range((record, 0)..=(record, usize::MAX)).map(|(_, index)| *index)
     }
 
     /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
     /// the key before it dies, if there was one.
     pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {
         let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
-        for index in self.by_record.get(&record.id).into_iter().flatten() {
+        for (_, index) in self.by_record.range((record.id, 0)..=(record.id, usize::MAX)) {
             let target = &mut self.targets[*index];
             let key = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
             target.replaced = std::mem::replace(&mut target.fingerprinted, key);
@@ -337,7 +342,7 @@ impl Room {
                 // Over when the look finds our key there, or when it was written.
                 adoption.state.take_over = true;
                 adoption.state.reenabled_at.clear();
-                vec![Change::Adoption(Box::new(adoption.clone()))]
+                vec![Change::Adoption(adoption.clone())]
             }
             None => Vec::new(),
         })
@@ -349,7 +354,7 @@ impl Room {
         let adoption = self.adoptions.get_mut(&id)?;
         adoption.state.released = true;
         adoption.state.take_over = false;
-        let note = Change::Adoption(Box::new(adoption.clone()));
+        let note = Change::Adoption(adoption.clone());
         self.look_soon();
         self.looked = false;
         Some(vec![note])
@@ -468,7 +473,7 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
 }
 
 /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.
-fn adopted_id(adoptions: &HashMap<i64, Adoption>, target: &Target) -> Option<i64> {
+fn adopted_id(adoptions: &Adoptions, target: &Target) -> Option<i64> {
     // Nothing is adopted that was not seen: retargeting and each look bring the id along.
     let adoption = adoptions.get(&target.standing.id?)?;
     let is_its_own = match &target.select {

@@ -37,7 +37,7 @@ impl Agent {
         let dies = record.access.as_ref().map_or(Timestamp::EPOCH, |grant| grant.expires_at);
         let mut gateways = active.plan.channels.iter().map(|channel| &channel.gateway);
         let gateway = gateways.next().filter(|first| gateways.all(|gateway| gateway == *first));
-        self.queue.push(&active.host, gateway, dies, id);
+        self.queue.push(&active.host(), gateway, dies, id);
     }
 
     /// Whether a refresh may leave: nothing is spent for the first time that cannot be delivered. The next look says when
@@ -54,7 +54,7 @@ impl Agent {
         // While it stood in line its channels may have become what they are not written to.
         if !may_spend {
             active.queued = false;
-            return self.queue.done(&active.host, now);
+            return self.queue.done(&active.host(), now);
         }
         (active.queued, active.in_flight) = (false, true);
         (active.forced, active.forced_by_pass) = (false, false);
@@ -72,8 +72,8 @@ impl Agent {
             FlightReport::Answered { pause } => {
                 let now = self.now();
                 let Some(active) = self.active.get(&id) else { return };
-                self.queue.done(&active.host, now);
-                let left = pause.map(|until| self.queue.pause(&active.host, until)).unwrap_or_default();
+                self.queue.done(&active.host(), now);
+                let left = pause.map(|until| self.queue.pause(&active.host(), until)).unwrap_or_default();
                 for id in left {
                     if let Some(active) = self.active.get_mut(&id) {
                         active.queued = false;

@@ -32,7 +32,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch as changes};
 use tokio_util::task::TaskTracker;
 
-use crate::channel::ownership::Adoption;
+use crate::channel::ownership::{self, Adoptions};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
@@ -112,7 +112,6 @@ struct Rejected {
 /// A credential at work.
 struct Active {
     plan: Arc<CredentialPlan>,
-    host: Arc<str>,
     in_flight: bool,
     queued: bool,
     /// Its place in the order of due times.
@@ -141,7 +140,6 @@ impl Active {
     fn new(plan: &Arc<CredentialPlan>) -> Self {
         Self {
             plan: Arc::clone(plan),
-            host: plan.endpoint.host().into(),
             in_flight: false,
             queued: false,
             due: None,
@@ -154,6 +152,11 @@ impl Active {
             passed_over: None,
             next: None,
         }
+    }
+
+    /// Of the token endpoint.
+    fn host(&self) -> String {
+        self.plan.endpoint.host()
     }
 }
 
@@ -172,7 +175,7 @@ pub struct Agent {
     queue: Queue,
     rooms: BTreeMap<Arc<str>, Room>,
     /// Of gateways that are not in the config now.
-    adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>>,
+    adoptions_elsewhere: HashMap<Arc<str>, Adoptions>,
     courier: Courier,
     inbox: mpsc::UnboundedReceiver<Report>,
     reports: mpsc::UnboundedSender<Report>,
@@ -230,10 +233,6 @@ impl Agent {
         let config = std::path::absolute(&config).unwrap_or(config);
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
         let shared = Shared { clock, vault: vault.handle.clone(), clients: Clients::default() };
-        let mut adoptions_elsewhere: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
-        for adoption in contents.adoptions {
-            adoptions_elsewhere.entry(adoption.gateway.clone()).or_default().insert(adoption.channel, adoption);
-        }
         let mut agent = Self {
             shared: Arc::new(shared),
             queue: Queue::new(plan.agent),
@@ -244,7 +243,7 @@ impl Agent {
             by_name: HashMap::new(),
             due: BTreeSet::new(),
             rooms: BTreeMap::new(),
-            adoptions_elsewhere,
+            adoptions_elsewhere: ownership::by_gateway(contents.adoptions),
             courier: Courier::new(contents.notices.as_deref(), directory, reports.clone()),
             inbox,
             reports,
@@ -284,7 +283,7 @@ impl Agent {
         let doubted = if contents.behind { agent.doubt_all(&plan) } else { Vec::new() };
         agent.apply(plan, &diff);
         for id in doubted.into_iter().filter(|id| agent.active.contains_key(id)).collect::<Vec<_>>() {
-            let reason = agent.records.get(&id).and_then(|record| record.state.last_error.clone());
+            let reason = agent.records.get(&id).and_then(|record| record.state.last_error.as_deref().cloned());
             agent.event(Event { reason, ..agent.about(id, Topic::Uncertain) });
         }
         agent

@@ -107,7 +107,7 @@ impl Agent {
         if let Some(active) = self.active.get_mut(&id) {
             // Nothing leaves with the previous refresh token meanwhile.
             (active.in_flight, active.queued) = (true, false);
-            self.queue.remove(&active.host, id);
+            self.queue.remove(&active.host(), id);
         }
         tracing::info!(credential = %plan.name, "a person obtained a refresh token");
         let (shared, reports, now) = (Arc::clone(&self.shared), self.reports.clone(), self.now());

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 pub struct Queue {
     bounds: AgentPlan,
     in_flight: usize,
-    hosts: HashMap<Arc<str>, Host>,
+    hosts: HashMap<String, Host>,
 }
 
 #[derive(Debug, Default)]
@@ -46,9 +46,12 @@ impl Queue {
     }
 
     /// Lines a refresh up; `gateway` is the one that its key is for, if it is one, `dies` when the key it replaces dies.
-    pub fn push(&mut self, host: &Arc<str>, gateway: Option<&Arc<str>>, dies: Timestamp, id: RecordId) {
-        let host = self.hosts.entry(Arc::clone(host)).or_default();
-        host.ready.entry(gateway.cloned()).or_default().insert((dies, id));
+    pub fn push(&mut self, host: &str, gateway: Option<&Arc<str>>, dies: Timestamp, id: RecordId) {
+        self.host(host).ready.entry(gateway.cloned()).or_default().insert((dies, id));
+    }
+
+    fn host(&mut self, name: &str) -> &mut Host {
+        self.hosts.entry(name.to_owned()).or_default()
     }
 
     /// Takes a refresh out of the line.
@@ -92,8 +95,8 @@ impl Queue {
     }
 
     /// A host asked to be left alone: nothing lines up for it until then. Those that had leave the line.
-    pub fn pause(&mut self, host: &Arc<str>, until: Timestamp) -> Vec<RecordId> {
-        let host = self.hosts.entry(Arc::clone(host)).or_default();
+    pub fn pause(&mut self, host: &str, until: Timestamp) -> Vec<RecordId> {
+        let host = self.host(host);
         host.paused_until = host.paused_until.max(Some(until));
         std::mem::take(&mut host.ready).into_values().flatten().map(|(_, id)| id).collect()
     }
@@ -132,8 +135,8 @@ mod tests {
     #[test]
     fn the_soonest_dead_leaves_first_within_both_bounds() {
         let mut queue = Queue::new(AgentPlan { max_in_flight: 3, max_in_flight_per_host: 2 });
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        for (host, dies, id) in [(&a, 30, 1), (&a, 10, 2), (&a, 20, 3), (&b, 40, 4), (&b, 50, 5)] {
+        let (a, b) = ("a", "b");
+        for (host, dies, id) in [(a, 30, 1), (a, 10, 2), (a, 20, 3), (b, 40, 4), (b, 50, 5)] {
             queue.push(host, None, at(dies), RecordId(id));
         }
         let leaving: Vec<_> = std::iter::from_fn(|| queue.pop(|_| false)).map(|id| id.0).collect();
@@ -146,13 +149,13 @@ mod tests {
     #[test]
     fn row_40_a_paused_host_waits_and_others_do_not() {
         let mut queue = Queue::new(AgentPlan { max_in_flight: 9, max_in_flight_per_host: 9 });
-        let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        queue.push(&a, None, at(1), RecordId(1));
-        queue.push(&b, None, at(2), RecordId(2));
-        assert_eq!(queue.pause(&a, at(60)), [RecordId(1)]);
+        let (a, b) = ("a", "b");
+        queue.push(a, None, at(1), RecordId(1));
+        queue.push(b, None, at(2), RecordId(2));
+        assert_eq!(queue.pause(a, at(60)), [RecordId(1)]);
         assert_eq!(queue.pop(|_| false), Some(RecordId(2)));
         assert_eq!(queue.pop(|_| false), None);
-        assert_eq!(queue.pause(&a, at(30)), [], "a shorter wish does not end a longer one");
+        assert_eq!(queue.pause(a, at(30)), [], "a shorter wish does not end a longer one");
         assert_eq!((queue.paused_until("a", at(59)), queue.paused_until("b", at(0))), (Some(at(60)), None));
         queue.shift(10_000);
         assert_eq!((queue.paused_until("a", at(69)), queue.paused_until("a", at(70))), (Some(at(70)), None));
@@ -161,9 +164,9 @@ mod tests {
     #[test]
     fn those_for_a_gateway_that_is_behind_wait_and_others_do_not() {
         let mut queue = Queue::new(AgentPlan { max_in_flight: 9, max_in_flight_per_host: 9 });
-        let (host, slow, fast): (Arc<str>, Arc<str>, Arc<str>) = ("a".into(), "slow".into(), "fast".into());
+        let (slow, fast): (Arc<str>, Arc<str>) = ("slow".into(), "fast".into());
         for (gateway, dies) in [(Some(&slow), 1), (Some(&slow), 2), (Some(&fast), 3), (None, 4)] {
-            queue.push(&host, gateway, at(dies), RecordId(dies));
+            queue.push("a", gateway, at(dies), RecordId(dies));
         }
         let leaving: Vec<_> = std::iter::from_fn(|| queue.pop(|gateway| gateway == "slow")).map(|id| id.0).collect();
         assert_eq!(leaving, [3, 4], "what feeds several gateways waits for none of them");

@@ -243,7 +243,7 @@ impl Agent {
         let Some(record) = self.records.get_mut(&id) else { return };
         // It does not matter while the vault holds what is needed.
         if record.token_to_send().is_none() && news {
-            record.state.last_error = Some(reason.clone());
+            record.state.last_error = Some(Box::new(reason.clone()));
             notes.touched.insert(id);
             let event = Event { reason: Some(reason), ..self.about(id, Topic::Failing) };
             self.event(event);

@@ -46,11 +46,11 @@ impl Agent {
         };
         // What people are told of is logged as that.
         if settled != Settled::Refreshed && topics.is_empty() {
-            let reason = reason.as_ref().map(|reason| self.words(reason, &record.name));
+            let reason = reason.as_deref().map(|reason| self.words(reason, &record.name));
             tracing::warn!(credential = %record.name, outcome = %settled.as_str(), failures, reason, "the refresh failed");
         }
         for topic in topics {
-            let reason = if settled == Settled::Refreshed { None } else { reason.clone() };
+            let reason = if settled == Settled::Refreshed { None } else { reason.as_deref().cloned() };
             let event = Event { reason, since, ..self.about(id, topic) };
             self.event(event);
         }

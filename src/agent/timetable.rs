@@ -148,7 +148,7 @@ impl Agent {
             TokenDecision::Keep(_) | TokenDecision::BackOff(_) => forced && record.state.halt.is_none(),
             TokenDecision::Halt(..) => false,
         };
-        let paused = self.queue.paused_until(&active.host, now).filter(|_| wanted);
+        let paused = self.queue.paused_until(&active.host(), now).filter(|_| wanted);
         let mut next = match decision {
             _ if paused.is_some() => paused,
             _ if wanted => return self.line_up(id, now),
@@ -168,7 +168,7 @@ impl Agent {
             } else if !active.told_expired {
                 active.told_expired = true;
                 let host_is_busy = || Some(TokenReason::Busy { status: 429, until: Some(paused?) }.into());
-                let reason = record.state.last_error.clone().or_else(host_is_busy);
+                let reason = record.state.last_error.as_deref().cloned().or_else(host_is_busy);
                 let event = Event { reason, ..self.about(id, Topic::Expired) };
                 self.event(event);
             }

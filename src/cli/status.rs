@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::agent::deliver::Room;
-use crate::channel::ownership::Adoption;
+use crate::channel::ownership;
 use crate::cli::holder;
 use crate::cli::paper::Paper;
 use crate::cli::place::{self, Surveyed, complain};
@@ -144,15 +144,12 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
     };
     let records: HashMap<RecordId, Box<Record>> =
         contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect();
-    let mut adoptions: HashMap<String, HashMap<i64, Adoption>> = HashMap::new();
-    for adoption in contents.adoptions {
-        adoptions.entry(adoption.gateway.clone()).or_default().insert(adoption.channel, adoption);
-    }
+    let mut adoptions = ownership::by_gateway(contents.adoptions);
     let (mut rooms, mut gateways) = (Vec::new(), Vec::new());
     for gateway in &plan.gateways {
         let thread = GatewayHandle::spawn(gateway::open(gateway), || {});
         gateways.push((Arc::clone(&gateway.name), thread.clone()));
-        let mut room = Room::new(Arc::clone(gateway), thread, adoptions.remove(&*gateway.name).unwrap_or_default());
+        let mut room = Room::new(Arc::clone(gateway), thread, adoptions.remove(&gateway.name).unwrap_or_default());
         room.retarget(fed(plan, &records));
         if let Some(handle) = &handle
             && let Some(mut order) = room.order_look(&records, handle, now)

@@ -3,12 +3,14 @@
 //! Fields in braces: `{access_token}`, `{id_token}`, `{expires_at}` (Unix seconds) and any JSON pointer into the
 //! answer, `{/a/b}`. `{{` and `}}` are literal braces. Pure.
 
+use std::borrow::Cow;
+
 use crate::config::words::repeatable;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Cow<'static, [Part]>,
 }
 
 /// One piece of a template.
@@ -29,7 +31,7 @@ pub enum Part {
 impl Default for Template {
     /// `{access_token}`.
     fn default() -> Self {
-        Self { parts: vec![Part::AccessToken] }
+        Self { parts: Cow::Borrowed(&[Part::AccessToken]) }
     }
 }
 
@@ -80,7 +82,7 @@ impl Template {
         if parts.iter().any(|part| matches!(part, Part::Text(text) if text.chars().any(char::is_control))) {
             return Err("it holds a line break or another control character".into());
         }
-        Ok(Self { parts })
+        Ok(if parts == [Part::AccessToken] { Self::default() } else { Self { parts: parts.into() } })
     }
 
     /// The pieces in order.

@@ -78,6 +78,10 @@ impl AccessGrant {
     /// When the answer lacked a field of the template, or the key cannot travel in an HTTP header.
     pub fn key(&self, template: &Template) -> Result<Secret, ChannelReason> {
         let missing = |field: &str| ChannelReason::TemplateField { field: field.to_owned() };
+        // Of most channels the key is the token as it came: shared, and not once more in memory.
+        if let [Part::AccessToken] = template.parts() {
+            return if is_safe(self.token.expose()) { Ok(self.token.clone()) } else { Err(ChannelReason::UnsafeKey) };
+        }
         let mut key = String::new();
         for part in template.parts() {
             match part {
@@ -90,14 +94,17 @@ impl AccessGrant {
                 }
             }
         }
-        if key.is_empty() || key.chars().any(char::is_control) {
-            return Err(ChannelReason::UnsafeKey);
-        }
-        Ok(Secret::new(key))
+        if is_safe(&key) { Ok(Secret::new(key)) } else { Err(ChannelReason::UnsafeKey) }
     }
 }
 
-/// The part of a record that is not secret; stored as JSON.
+/// Whether a key can travel in an HTTP header.
+fn is_safe(key: &str) -> bool {
+    !key.is_empty() && !key.chars().any(char::is_control)
+}
+
+/// The part of a record that is not secret; stored as JSON, where what is as ever is left out: short rows make cheap
+/// commits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct State {
@@ -106,36 +113,55 @@ pub struct State {
     /// How often a refresh succeeded.
     pub generation: u64,
     /// A request is under way: durable before it leaves.
+    #[serde(skip_serializing_if = "is_default")]
     pub attempt: Option<Attempt>,
     /// An answer was lost, and the server may have rotated.
+    #[serde(skip_serializing_if = "is_default")]
     pub lost: Option<Lost>,
     /// Nothing was lost in flight: the vault turned out to be an older state of itself.
+    #[serde(skip_serializing_if = "is_default")]
     pub vault_was_older: bool,
     /// Only a human, a new seed or a changed config can help.
-    pub halt: Option<Halt>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub halt: Option<Box<Halt>>,
     /// Failures in a row.
+    #[serde(skip_serializing_if = "is_default")]
     pub failures: u32,
     /// Since when it fails.
+    #[serde(skip_serializing_if = "is_default")]
     pub failing_since: Option<Timestamp>,
     /// The last failure; cleared by a success.
-    pub last_error: Option<Reason>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub last_error: Option<Box<Reason>>,
     /// A person asked for a request now; settled by the next one.
+    #[serde(skip_serializing_if = "is_default")]
     pub asked: bool,
     /// No request before this moment (backoff with its jitter, or the server's wish).
+    #[serde(skip_serializing_if = "is_default")]
     pub not_before: Option<Timestamp>,
     /// Drawn once for each access token: the share of a tenth of the lead, in thousandths.
     pub jitter: u16,
     /// When the last refresh succeeded.
+    #[serde(skip_serializing_if = "is_default")]
     pub refreshed_at: Option<Timestamp>,
     /// Learned from answers: does a refresh invalidate the refresh token that was sent? A server that did so once may
     /// do so again, even if not every answer brings a new one.
+    #[serde(skip_serializing_if = "is_default")]
     pub rotates: Option<bool>,
     /// The refresh token was refused: after a seed that is refused too there is nothing to go on with.
+    #[serde(skip_serializing_if = "is_default")]
     pub refused: bool,
     /// When the refresh token came.
+    #[serde(skip_serializing_if = "is_default")]
     pub refresh_token_at: Option<Timestamp>,
     /// When the refresh token itself dies, where the server says so.
+    #[serde(skip_serializing_if = "is_default")]
     pub refresh_token_expires_at: Option<Timestamp>,
+}
+
+/// Whether a value is what the reading of a row without it comes to.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A request that is under way.
@@ -456,7 +482,7 @@ impl Record {
                 self.state.lost = None;
             }
             if self.refresh_token.is_some() && !self.state.refused {
-                self.state.last_error = Some(TokenReason::SeedRefused { code }.into());
+                self.state.last_error = Some(Box::new(TokenReason::SeedRefused { code }.into()));
                 self.state.not_before = None;
                 return Settled::SeedRefused;
             }
@@ -481,7 +507,7 @@ impl Record {
     pub fn halt(&mut self, kind: HaltKind, reason: TokenReason, now: Timestamp) -> Settled {
         let reason = Reason::from(reason);
         self.note_failure(reason.clone(), now);
-        self.state.halt = Some(Halt { kind, reason, at: now, configured: None });
+        self.state.halt = Some(Box::new(Halt { kind, reason, at: now, configured: None }));
         Settled::Halted(kind)
     }
 
@@ -553,7 +579,7 @@ impl Record {
     fn note_failure(&mut self, reason: Reason, now: Timestamp) {
         self.state.failures = self.state.failures.saturating_add(1);
         self.state.failing_since.get_or_insert(now);
-        self.state.last_error = Some(reason);
+        self.state.last_error = Some(Box::new(reason));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one thread that owns a gateway: async callers ask, it blocks for them.
 //!
 //! Answers looks at once, writes what is waiting in batches, and between requests catches up with what writes left to
-//! do, and looks once a second whether somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
+//! do, and looks every 1.5 s whether somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::finding::Finding;
 use crate::reason::GatewayReason;
 
 /// How often the thread looks whether somebody wrote.
-const WATCH_EVERY: Duration = Duration::from_secs(1);
+const WATCH_EVERY: Duration = Duration::from_millis(1500);
 
 /// What the gateway's own writers get between two full batches of ours, while they write.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,7 +50,7 @@ impl Known {
 }
 
 impl GatewayHandle {
-    /// Starts the thread. `changed` is called on it, at most once a second, when somebody else wrote into the
+    /// Starts the thread. `changed` is called on it, at most once in 1.5 s, when somebody else wrote into the
     /// gateway; it must not block. If the system gives no thread, every request fails.
     pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> Self {
         let (requests, incoming) = channel();

@@ -290,7 +290,7 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
         TokenDecision::Halt(..) => None,
     });
     let grant = record.and_then(|record| record.access.as_ref());
-    let last_error = state.and_then(|state| state.last_error.as_ref()).map(say);
+    let last_error = state.and_then(|state| state.last_error.as_deref()).map(say);
     CredentialStatus {
         name: known.name.to_owned(),
         state: credential_state(known.plan, record, now),

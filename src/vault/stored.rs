@@ -85,7 +85,7 @@ impl StoredAdoption {
         let place = displaced(&adoption.gateway, adoption.channel);
         let keep = |key: &Secret| seal.keep(&place, key.expose().as_bytes());
         Ok(Self {
-            gateway: adoption.gateway.clone(),
+            gateway: adoption.gateway.to_string(),
             channel: adoption.channel,
             created_time: adoption.created_time,
             name: adoption.name.clone(),
@@ -99,7 +99,7 @@ impl StoredAdoption {
     pub(super) fn opened(self, seal: &Seal) -> Result<Adoption, Failure> {
         Ok(Adoption {
             displaced: take(seal, &displaced(&self.gateway, self.channel), self.displaced)?,
-            gateway: self.gateway,
+            gateway: self.gateway.into(),
             channel: self.channel,
             created_time: self.created_time,
             name: self.name,
@@ -125,8 +125,9 @@ fn take(seal: &Seal, place: &str, stored: Option<Vec<u8>>) -> Result<Option<Secr
 #[derive(Serialize, Deserialize)]
 struct StoredGrant {
     token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     id_token: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     fields: BTreeMap<String, String>,
     issued_at: Timestamp,
     expires_at: Timestamp,

@@ -1,6 +1,7 @@
 //! What a look means: how each channel stands, and which keys are to be written.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::orders::{Delivery, DeliveryOrder, Origin, Seen, Untold};
 use super::{LOOK_EVERY, LOOK_OFTEN, Room, Target, adopted_id};
@@ -94,9 +95,10 @@ impl Room {
         let deliveries: Vec<Delivery> = deliveries.into_iter().map(|(.., delivery)| delivery).collect();
         for Delivery { publication, adoption, .. } in &deliveries {
             // Known from now on, whatever becomes of the write: the displaced key must not be forgotten.
-            self.adoptions.entry(publication.id).or_insert_with(|| Adoption {
-                state: AdoptionState { selected_by: adoption.state.selected_by.clone(), ..AdoptionState::default() },
-                ..adoption.clone()
+            self.adoptions.entry(publication.id).or_insert_with(|| {
+                let selected_by = adoption.state.selected_by.clone();
+                let state = AdoptionState { selected_by, ..AdoptionState::default() };
+                Box::new(Adoption { state, ..Adoption::clone(adoption) })
             });
         }
         if deliveries.is_empty() || self.trouble.is_some() && !self.writable {
@@ -166,9 +168,8 @@ impl Room {
             return None;
         }
         let target = &self.targets[index];
-        let adoption = view
-            .and_then(|view| self.adoptions.get(&view.id))
-            .or_else(|| adopted_id(&self.adoptions, target).and_then(|id| self.adoptions.get(&id)));
+        let seen_as = view.and_then(|view| self.adoptions.get(&view.id));
+        let adoption = seen_as.or_else(|| self.adoptions.get(&adopted_id(&self.adoptions, target)?)).map(Box::as_ref);
         let grant = record.and_then(|record| record.access.as_ref());
         let (key, mut supported) = match grant.map(|grant| grant.key(&target.key)).transpose() {
             Ok(key) => (key, Ok(())),
@@ -295,7 +296,7 @@ impl Room {
             adoption.state.selected_by = selected_by.map(str::to_owned);
             adoption.state.take_over = false;
             adoption.state.delivered_at.get_or_insert(now);
-            self.wishes.notes.push(Change::Adoption(Box::new(adoption.clone())));
+            self.wishes.notes.push(Change::Adoption(adoption.clone()));
         }
         target.standing.delivered_at = adoption.state.delivered_at;
     }
@@ -313,7 +314,7 @@ impl Room {
             gives_back: true,
         };
         // After a crash it must not be taken for a key that is ours to replace.
-        let before = vec![Change::Adoption(Box::new(adoption.clone()))];
+        let before = vec![Change::Adoption(adoption.clone())];
         Some(Delivery { record: target.record, select: target.select.clone(), publication, adoption, before })
     }
 
@@ -326,7 +327,7 @@ impl Room {
         let excess = adoption.state.reenabled_at.len().saturating_sub(10);
         adoption.state.reenabled_at.drain(..excess);
         self.wishes.refresh.push(record.id);
-        self.wishes.notes.push(Change::Adoption(Box::new(adoption.clone())));
+        self.wishes.notes.push(Change::Adoption(adoption.clone()));
         tracing::warn!(
             credential = %self.targets[index].credential, gateway = %self.plan.name, channel = view.id,
             "the gateway calls the key dead: refreshing now"
@@ -350,27 +351,29 @@ impl Room {
         let is_new_key = owner != Owner::Current;
         let selected_by = name_in(&target.select).map(str::to_owned);
         let mut before = Vec::new();
-        let mut adoption = known.cloned().unwrap_or_else(|| Adoption {
-            gateway: self.plan.name.to_string(),
-            channel: view.id,
-            created_time: view.created_time,
-            name: view.name.clone(),
-            record: target.record,
-            displaced: view.key.clone(),
-            state: AdoptionState::default(),
+        let mut adoption = known.cloned().unwrap_or_else(|| {
+            Box::new(Adoption {
+                gateway: Arc::clone(&self.plan.name),
+                channel: view.id,
+                created_time: view.created_time,
+                name: view.name.clone(),
+                record: target.record,
+                displaced: view.key.clone(),
+                state: AdoptionState::default(),
+            })
         });
         adoption.record = target.record;
         if std::mem::take(&mut adoption.state.take_over) && owner == Owner::Stranger {
             // What is displaced now is what `release` puts back.
             adoption.displaced = view.key.clone();
-            before.push(Change::Adoption(Box::new(adoption.clone())));
+            before.push(Change::Adoption(adoption.clone()));
         }
         adoption.name.clone_from(&view.name);
         adoption.state.selected_by = selected_by;
         if owner == Owner::Unadopted {
             // The displaced key is safe before it is displaced.
             adoption.displaced = view.key.clone();
-            before.push(Change::Adoption(Box::new(adoption.clone())));
+            before.push(Change::Adoption(adoption.clone()));
         }
         if is_new_key && target.fingerprinted.as_ref() != Some(&key) {
             // After a crash our own key must not look like a stranger's.
@@ -408,10 +411,8 @@ impl Room {
         let mut changes = Vec::new();
         let mut trouble = None;
         for (delivery, result) in results {
-            let of_record = self.by_record.get(&delivery.record).filter(|_| is_own);
-            let index = of_record
-                .and_then(|indexes| indexes.iter().find(|index| self.targets[**index].select == delivery.select))
-                .copied();
+            let is_its = |index: &usize| is_own && self.targets[*index].select == delivery.select;
+            let index = self.indexes_of(delivery.record).find(is_its);
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;
@@ -435,7 +436,7 @@ impl Room {
                     if published.reenabled || adoption.state.late {
                         self.watch_until = self.watch_until.max(now + self.lag() + LAG_MARGIN);
                     }
-                    changes.push(Change::Adoption(Box::new(adoption.clone())));
+                    changes.push(Change::Adoption(adoption.clone()));
                     self.adoptions.insert(publication.id, adoption);
                     let Some(index) = index else { continue };
                     let target = &mut self.targets[index];

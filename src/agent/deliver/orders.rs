@@ -141,7 +141,7 @@ pub struct Delivery {
     pub select: ChannelSelect,
     pub(super) publication: Publication,
     /// The adoption as it will be when the key has arrived.
-    pub(super) adoption: Adoption,
+    pub(super) adoption: Box<Adoption>,
     /// What must be durable before the gateway hears of the key.
     pub(super) before: Vec<Change>,
 }

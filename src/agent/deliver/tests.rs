@@ -213,7 +213,7 @@ impl Stage {
     }
 }
 
-fn room(rows: &Arc<Mutex<Rows>>, adoptions: HashMap<i64, Adoption>) -> Room {
+fn room(rows: &Arc<Mutex<Rows>>, adoptions: Adoptions) -> Room {
     let plan = GatewayPlan {
         name: "default".into(),
         database: Database::File("/nowhere/one-api.db".into()),

@@ -114,7 +114,7 @@ fn a_marker_found_at_start_is_a_lost_answer() {
     record.begin(at(10));
     assert_eq!(record.found_marker(&plan(), at(20), 0.5), Some(Settled::Lost));
     assert_eq!(record.state.lost.unwrap().at, at(10));
-    assert_eq!(record.state.last_error, Some(TokenReason::DiedInFlight { at: at(10) }.into()));
+    assert_eq!(record.state.last_error, Some(Box::new(TokenReason::DiedInFlight { at: at(10) }.into())));
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn record(id: i64) -> Record {
         }),
         state: crate::credential::record::State {
             generation: 3,
-            last_error: Some(TokenReason::ServerError { status: 502 }.into()),
+            last_error: Some(Box::new(TokenReason::ServerError { status: 502 }.into())),
             ..Default::default()
         },
     }
