@@ -8,6 +8,7 @@ use one_api_sidecar::telemetry::log;
 use tracing::Level;
 
 fn main() -> ExitCode {
+    one_api_sidecar::memory::be_frugal();
     let arguments = Arguments::of_command_line();
     one_api_sidecar::failpoint::setup();
     let default = if arguments.is_agent() { Level::INFO } else { Level::WARN };

@@ -5,6 +5,19 @@
 //! pages back. musl does so by itself. Called by the vault's thread when
 //! the agent says that it was busy and is not any more.
 
+/// One heap for all threads, and large pieces always by themselves: what one thread freed another one takes. By itself
+/// glibc makes a heap for each thread, and puts what is large between what is small after it was freed once. To be
+/// called before there is a second thread.
+pub fn be_frugal() {
+    #[cfg(target_env = "gnu")]
+    #[expect(unsafe_code, reason = "the one call that glibc has for it")]
+    // SAFETY: mallopt takes two numbers; that there is no other thread yet is not needed for soundness.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
+    }
+}
+
 /// Gives pages back that hold nothing. Takes about a millisecond for each ten megabytes.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]

@@ -279,7 +279,7 @@ impl Agent {
             }
         };
         match watch::load(&self.config, &text) {
-            Ok((plan, warnings)) => {
+            Ok((mut plan, warnings)) => {
                 self.counters.reloaded(true);
                 self.log_problems(&text, &warnings);
                 self.loaded_at = self.now();
@@ -287,6 +287,7 @@ impl Agent {
                     let event = Event { reason: Some(rejected.reason), ..Event::new(self.now(), Topic::Recovered) };
                     self.event(event);
                 }
+                plan.share(&self.plan);
                 let diff = self.plan.diff(&plan);
                 if diff == PlanDiff::default() {
                     tracing::info!("config read again: nothing changed");

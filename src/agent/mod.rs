@@ -122,11 +122,11 @@ struct Active {
     forced_by_pass: bool,
     told_expired: bool,
     told_short: bool,
-    seed_problem: Option<Reason>,
+    seed_problem: Option<Box<Reason>>,
     /// A seed came while a request was under way: it is read again when that has landed.
     seed_unread: bool,
     /// The configured seed that a person's login or import came after: it is ignored, however late it is read.
-    passed_over: Option<Fingerprint>,
+    passed_over: Option<Box<Fingerprint>>,
     /// What comes after the request that is under way.
     next: Option<Next>,
 }

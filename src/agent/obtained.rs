@@ -139,7 +139,7 @@ impl Agent {
         let (record, refused) = match taken {
             Ok(Taken { record, passed_over }) => {
                 if let Some(active) = self.active.get_mut(&id) {
-                    active.passed_over = passed_over;
+                    active.passed_over = passed_over.map(Box::new);
                 }
                 (Some(record), None)
             }

@@ -174,7 +174,7 @@ impl Agent {
         };
         let Some(active) = self.active.get_mut(&id) else { return };
         active.seed_problem = None;
-        let (in_flight, is_passed_over) = (active.in_flight, active.passed_over == Some(fingerprint));
+        let (in_flight, is_passed_over) = (active.in_flight, active.passed_over.as_deref() == Some(&fingerprint));
         let Some(record) = self.records.get(&id) else { return };
         let held = [&record.refresh_token, &record.candidate].iter().any(|token| token.as_ref() == Some(&seed));
         if held || seen_by.contains(&id) || is_passed_over {
@@ -238,8 +238,8 @@ impl Agent {
             None => self.record_for(plan, &[], notes),
         };
         let Some(active) = self.active.get_mut(&id) else { return };
-        let news = active.seed_problem.as_ref() != Some(&reason);
-        active.seed_problem = Some(reason.clone());
+        let news = active.seed_problem.as_deref() != Some(&reason);
+        active.seed_problem = Some(Box::new(reason.clone()));
         let Some(record) = self.records.get_mut(&id) else { return };
         // It does not matter while the vault holds what is needed.
         if record.token_to_send().is_none() && news {

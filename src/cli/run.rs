@@ -12,7 +12,9 @@ use crate::cli::holder::{self, Closed};
 use crate::cli::place::{Loaded, render};
 use crate::cli::vault::encryption_key;
 use crate::cli::{ConfigPlace, Exit, block_on};
+use crate::config::credentials::Credentials;
 use crate::config::plan::{Plan, VaultPlan};
+use crate::memory;
 use crate::messages;
 use crate::reason::{AgentReason, Reason, VaultReason};
 use crate::telemetry::systemd::ServiceManager;
@@ -49,6 +51,8 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
             // Nobody reads it twice, and that of thousands of credentials is long.
             let text = std::mem::take(&mut owned.text);
             (loaded, was_owner) = (owned.clone(), true);
+            // The agent's, which it hands over at its end, may be another by then.
+            loaded.plan.credentials = Credentials::default();
             let Loaded { path, plan, .. } = owned;
             let (credentials, gateways) = (plan.credentials.len(), plan.gateways.len());
             let mut agent = Agent::new(Arc::new(SystemClock), opened, plan, path.clone(), Mode::Run);
@@ -58,6 +62,8 @@ pub fn run(place: &ConfigPlace) -> anyhow::Result<Exit> {
             let for_agent = std::mem::replace(&mut signals, Signals::new()?);
             for_agent.send_to(agent.reports());
             agent.serve_under(service);
+            // Reading took more than what was read: not beside what refreshing thousands at once takes.
+            memory::give_back();
             tracing::info!(
                 version = %env!("CARGO_PKG_VERSION"), config = %path.display(), credentials, gateways,
                 "one-api-sidecar is ready"

@@ -19,6 +19,15 @@ impl Credentials {
         let at = self.by_name.binary_search_by(|at| (*self.plans[*at as usize].name).cmp(name)).ok()?;
         Some(&self.plans[self.by_name[at] as usize])
     }
+
+    /// See [`crate::config::plan::Plan::share`].
+    pub(super) fn share(&mut self, before: &Self) {
+        for plan in &mut self.plans {
+            if let Some(same) = before.get(&plan.name).filter(|before| *before == plan) {
+                *plan = Arc::clone(same);
+            }
+        }
+    }
 }
 
 impl From<Vec<Arc<CredentialPlan>>> for Credentials {

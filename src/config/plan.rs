@@ -152,6 +152,11 @@ impl Plan {
         resolve::plan(config, surroundings)
     }
 
+    /// Takes over the credentials that are as they were before, so that each is in memory once.
+    pub fn share(&mut self, before: &Self) {
+        self.credentials.share(&before.credentials);
+    }
+
     /// What has to be done to get from this plan to the next.
     pub fn diff(&self, next: &Self) -> PlanDiff {
         diff::between(self, next)

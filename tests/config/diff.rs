@@ -1,5 +1,7 @@
 //! What an edit changes, and what it leaves alone.
 
+use std::sync::Arc;
+
 use one_api_sidecar::config::plan::PlanDiff;
 
 use super::{TEN_LINES, plan};
@@ -58,4 +60,15 @@ fn an_edit_touches_only_what_changed() {
         assert_eq!(diff, expected, "{before}\n→{after}");
         assert_eq!(diff.is_empty(), expected == PlanDiff::default());
     }
+}
+
+#[test]
+fn what_an_edit_left_alone_is_in_memory_once() {
+    let second = "\n[[credential]]\nname = \"b\"\ntoken_url = \"https://x.example/\"\nchannels = [2]\n";
+    let before = plan(&format!("{TEN_LINES}{second}"));
+    let mut after = plan(&format!("{}{TEN_LINES}", second.replace("[2]", "[3]")));
+    after.share(&before);
+    let is_shared = |name| Arc::ptr_eq(before.credential(name).unwrap(), after.credential(name).unwrap());
+    assert!(is_shared("openai") && !is_shared("b"));
+    assert_eq!(before.diff(&after), PlanDiff { replace: vec!["b".into()], ..PlanDiff::default() });
 }
