@@ -2,18 +2,16 @@
 //!
 //! Reading a config of ten thousand credentials, or refreshing all of them at once, takes memory for a moment. glibc
 //! keeps what was freed in between of what stays, for the rest of the process's life, unless it is told to give whole
-//! pages back. musl does so by itself. Called by the vault's thread when
-//! the agent says that it was busy and is not any more.
+//! pages back. musl does so by itself. Called when a config was read at the start, and by the vault's thread when the
+//! agent says that it was busy and is not any more.
 
-/// One heap for all threads, and large pieces always by themselves: what one thread freed another one takes. By itself
-/// glibc makes a heap for each thread, and puts what is large between what is small after it was freed once. To be
-/// called before there is a second thread.
+/// Large pieces always come from the system and go back to it. By itself glibc does so only until the first was freed,
+/// and puts those that come later between what is small and stays.
 pub fn be_frugal() {
     #[cfg(target_env = "gnu")]
     #[expect(unsafe_code, reason = "the one call that glibc has for it")]
-    // SAFETY: mallopt takes two numbers; that there is no other thread yet is not needed for soundness.
+    // SAFETY: mallopt takes two numbers, and may be called at any time.
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_MMAP_THRESHOLD, 128 * 1024);
     }
 }

@@ -93,6 +93,19 @@ pub enum Report {
     Stop,
 }
 
+impl Report {
+    /// Whether getting there took memory that is free by now.
+    fn took_memory(&self) -> bool {
+        /// A look at so many channels takes about a quarter of a megabyte.
+        const MANY: usize = 500;
+        match self {
+            Self::Flight(..) | Self::Config(_) | Self::Seeds(_) | Self::Control(_) => true,
+            Self::Seen(_, _, seen) => (**seen).as_ref().is_ok_and(|seen| seen.indexes().len() >= MANY),
+            _ => false,
+        }
+    }
+}
+
 /// What the agent is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -365,7 +378,7 @@ impl Agent {
     }
 
     fn handle(&mut self, report: Report) {
-        if matches!(report, Report::Flight(..) | Report::Config(_) | Report::Seeds(_) | Report::Control(_)) {
+        if report.took_memory() {
             self.tidy_at = Some(self.now() + TIDY_AFTER);
         }
         match report {
