@@ -242,7 +242,7 @@ fn row_34_a_channel_that_died_of_its_old_key_serves_again_at_once() {
 
 #[test]
 fn row_34_a_key_that_the_gateway_calls_dead_is_replaced_at_once() {
-    /// From the first 401 to the first good answer. By design it is a second at most until the write is seen, and
+    /// From the first 401 to the first good answer. By design it is two seconds at most until the write is seen, and
     /// nothing waits from there on: a look, a request, a commit, a write.
     const PROMISED: Duration = Duration::from_secs(3);
     /// A machine that is busy with other things may be slow once; one that always is shows a wait of ours.

@@ -1,7 +1,7 @@
 //! The one thread that owns a gateway: async callers ask, it blocks for them.
 //!
 //! Answers looks at once, writes what is waiting in batches, and between requests catches up with what writes left to
-//! do, and looks every 1.5 s whether somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
+//! do, and looks every two seconds whether somebody else wrote. Decides nothing about keys; called by `agent` and by commands.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,7 +19,7 @@ use crate::finding::Finding;
 use crate::reason::GatewayReason;
 
 /// How often the thread looks whether somebody wrote.
-const WATCH_EVERY: Duration = Duration::from_millis(1500);
+const WATCH_EVERY: Duration = Duration::from_secs(2);
 
 /// What the gateway's own writers get between two full batches of ours, while they write.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -50,7 +50,7 @@ impl Known {
 }
 
 impl GatewayHandle {
-    /// Starts the thread. `changed` is called on it, at most once in 1.5 s, when somebody else wrote into the
+    /// Starts the thread. `changed` is called on it, at most once in two seconds, when somebody else wrote into the
     /// gateway; it must not block. If the system gives no thread, every request fails.
     pub fn spawn(gateway: Box<dyn Gateway>, changed: impl Fn() + Send + 'static) -> Self {
         let (requests, incoming) = channel();
@@ -61,6 +61,7 @@ impl GatewayHandle {
             known: Arc::clone(&known),
             publishes: VecDeque::new(),
             resume: Instant::now(),
+            watch_at: Instant::now() + WATCH_EVERY,
             seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
@@ -175,6 +176,8 @@ struct Room {
     publishes: VecDeque<Publishing>,
     /// Not before this moment is the next batch written.
     resume: Instant,
+    /// When to look next whether somebody wrote.
+    watch_at: Instant,
     seconds: Option<Histogram>,
 }
 
@@ -182,9 +185,8 @@ impl Room {
     fn run(mut self, requests: &Receiver<Request>) {
         // The first watch only takes the trace: whoever starts the thread looks by himself.
         let _ = self.guarded(|gateway| gateway.changed());
-        let mut watch_at = Instant::now() + WATCH_EVERY;
         loop {
-            let wake_at = if self.publishes.is_empty() { watch_at } else { watch_at.min(self.resume) };
+            let wake_at = if self.publishes.is_empty() { self.watch_at } else { self.watch_at.min(self.resume) };
             match requests.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(request) => self.take(request),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -199,8 +201,8 @@ impl Room {
                 // A bug there is one of this request only.
                 let _ = self.guarded(|gateway| gateway.catch_up());
             }
-            if Instant::now() >= watch_at {
-                watch_at = Instant::now() + WATCH_EVERY;
+            if Instant::now() >= self.watch_at {
+                self.watch_at = Instant::now() + WATCH_EVERY;
                 // A watch that fails is a doubt, and in doubt somebody looks.
                 if self.guarded(|gateway| gateway.changed()).unwrap_or(true) {
                     (self.changed)();
@@ -214,6 +216,8 @@ impl Room {
         match request {
             Request::Observe(channels, reply) => {
                 let look = self.guarded(|gateway| gateway.observe(&channels));
+                // Whoever wrote until now was seen.
+                self.watch_at = Instant::now() + WATCH_EVERY;
                 let _ = reply.send(look.unwrap_or_else(Err));
             }
             Request::List(reply) => {

@@ -101,16 +101,19 @@ fn write_record(connection: &Connection, seal: &Seal, record: &Record) -> Result
             stored.access,
             stored.state,
         ])?;
-    if i64::try_from(record.state.generation).is_ok_and(|generation| generation % PRUNED_EVERY == 0) {
+    if i64::try_from(record.state.generation).is_ok_and(|generation| generation > 0 && generation % PRUNED_EVERY == 0) {
         forget_old_keys(connection, record.id)?;
     }
     Ok(())
 }
 
 fn forget_old_keys(connection: &Connection, record: RecordId) -> rusqlite::Result<usize> {
-    let sql = "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-               (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET ?3)";
-    connection.prepare_cached(sql)?.execute(params![record.0, number(FingerprintKind::Key), KEYS_KEPT])
+    // With a bound OFFSET SQLite would plan it anew each time.
+    let sql = format!(
+        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
+         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET {KEYS_KEPT})"
+    );
+    connection.prepare_cached(&sql)?.execute(params![record.0, number(FingerprintKind::Key)])
 }
 
 fn write_adoption(connection: &Connection, seal: &Seal, adoption: &Adoption) -> Result<(), Failure> {
