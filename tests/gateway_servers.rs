@@ -5,7 +5,7 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use one_api_sidecar::config::plan::{ChannelSelect, Database as Place};
 use one_api_sidecar::gateway::{self, Gateway, GatewayError};
@@ -194,7 +194,7 @@ on_every_server! {
         assert_eq!([store.key(1), store.key(2)], ["ours", "ours"]);
     }
 
-    fn a_strangers_change_is_noticed_within_seconds_and_looked_for_without_reading_keys(engine) {
+    fn a_strangers_change_is_noticed_and_looked_for_without_reading_keys(engine) {
         let store = Store::fixture(engine, Fork::OneApi);
         let mut gateway = store.gateway();
         assert!(!gateway.changed(), "nothing is watched yet");
@@ -207,14 +207,10 @@ on_every_server! {
             "DELETE FROM channels WHERE id = 1",
         ] {
             store.run(change);
-            assert!(eventually(SOON, || gateway.changed()), "{change}");
+            assert!(gateway.changed(), "{change}");
         }
         store.run("UPDATE channels SET {key} = 'of no concern' WHERE id = 2");
-        let until = Instant::now() + Duration::from_secs(4);
-        while Instant::now() < until {
-            assert!(!gateway.changed(), "another channel's");
-            std::thread::yield_now();
-        }
+        assert!(!gateway.changed(), "another channel's");
     }
 
     fn a_server_that_is_killed_in_a_storm_of_writes_loses_no_key_and_all_converges(engine) {

@@ -163,6 +163,29 @@ on_every_engine! {
         });
     }
 
+    fn the_last_thousand_keys_are_known_and_every_refresh_token(engine) {
+        block_on(async {
+            let home = Home::new(engine);
+            let (vault, _) = home.open().await;
+            let fingerprint = |n: i64| vault.handle.fingerprinter().of(&Secret::new(n.to_string()));
+            let make = |kind, n| {
+                let (fingerprint, at) = (fingerprint(n), Timestamp::from_millis(n));
+                Change::Seen { record: RecordId(1), kind, fingerprint, at }
+            };
+            let keys = (0..1100).map(|n| make(FingerprintKind::Key, n));
+            let tokens = (0..2).map(|n| make(FingerprintKind::RefreshToken, n));
+            let mut record = record(1, "token");
+            record.state.generation = 128;
+            let record = Change::Record(Box::new(record));
+            vault.handle.commit(keys.chain(tokens).chain([record]).collect()).await.unwrap();
+            let seen = async |kind, n| !vault.handle.seen_by(kind, fingerprint(n)).await.unwrap().is_empty();
+            assert!(!seen(FingerprintKind::Key, 98).await);
+            assert!(seen(FingerprintKind::Key, 100).await);
+            assert!(seen(FingerprintKind::RefreshToken, 0).await, "row 16: the seed is still configured");
+            vault.close();
+        });
+    }
+
     fn a_group_happens_whole_or_not_at_all(engine) {
         block_on(async {
             let home = Home::new(engine);

@@ -101,10 +101,15 @@ fn write_record(connection: &Connection, seal: &Seal, record: &Record) -> Result
             stored.access,
             stored.state,
         ])?;
-    if i64::try_from(record.state.generation).is_ok_and(|generation| generation > 0 && generation % PRUNED_EVERY == 0) {
+    if prunes(record) {
         forget_old_keys(connection, record.id)?;
     }
     Ok(())
+}
+
+/// Whether the oldest keys of a record are looked for when it is written.
+pub(super) fn prunes(record: &Record) -> bool {
+    i64::try_from(record.state.generation).is_ok_and(|generation| generation > 0 && generation % PRUNED_EVERY == 0)
 }
 
 fn forget_old_keys(connection: &Connection, record: RecordId) -> rusqlite::Result<usize> {

@@ -35,9 +35,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// How long leave-taking may last.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// How often the channels are asked for a checksum, to see whether somebody wrote.
-const CHECK_EVERY: Duration = Duration::from_secs(3);
-
 /// How often an address that stands in a file is read again.
 const READ_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
@@ -50,7 +47,7 @@ pub struct ServerGateway {
     kind: Option<GatewayKind>,
     /// The channels that were looked at: what [`Gateway::changed`] is about.
     watched: BTreeSet<i64>,
-    checked: Option<(Instant, Vec<link::TextRow>)>,
+    checked: Option<Vec<link::TextRow>>,
 }
 
 /// A connection, and what it was made from.
@@ -321,13 +318,10 @@ impl Gateway for ServerGateway {
         if self.session.is_none() || self.watched.is_empty() {
             return false;
         }
-        if self.checked.as_ref().is_some_and(|(at, _)| at.elapsed() < CHECK_EVERY) {
-            return false;
-        }
         match self.block_on(async |gateway| Ok(gateway.checksum().await)) {
             Ok(Some(sum)) => {
-                let before = self.checked.replace((Instant::now(), sum));
-                before.map(|(_, sum)| sum).as_ref() != self.checked.as_ref().map(|(_, sum)| sum)
+                let before = self.checked.replace(sum);
+                before != self.checked
             }
             _ => {
                 self.leave();

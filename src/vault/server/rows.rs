@@ -5,7 +5,7 @@ use super::session::{Session, Trouble, Value};
 use crate::channel::ownership::Adoption;
 use crate::credential::event::Event;
 use crate::credential::record::{Record, RecordId};
-use crate::vault::rows::{EVENTS_KEPT, KEYS_KEPT, number};
+use crate::vault::rows::{EVENTS_KEPT, KEYS_KEPT, number, prunes};
 use crate::vault::seal::Seal;
 use crate::vault::stored::{StoredAdoption, StoredRecord, read_json, write_json};
 use crate::vault::{Change, Fingerprint, FingerprintKind};
@@ -16,19 +16,9 @@ pub(super) fn apply(session: &mut Session, words: &Dialect, seal: &Seal, change:
         Change::Record(record) => write_record(session, words, seal, record),
         Change::Seen { record, kind, fingerprint, at } => {
             let (record, kind) = (Value::Int(record.0), Value::Int(number(*kind)));
-            session.execute(
-                &words.upsert("fingerprint", &["kind", "mac", "record"], &["at"]),
-                &[kind, Value::Bytes(Some(&fingerprint.0)), record, Value::Int(at.as_millis())],
-            )?;
-            if matches!(kind, Value::Int(kind) if kind == number(FingerprintKind::Key)) {
-                session.execute(
-                    "DELETE FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ? AND at <
-                     (SELECT at FROM (SELECT at FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ?
-                      ORDER BY at DESC LIMIT 1 OFFSET ?) AS oldest)",
-                    &[record, kind, record, kind, Value::Int(KEYS_KEPT)],
-                )?;
-            }
-            Ok(())
+            let sql = words.upsert("fingerprint", &["kind", "mac", "record"], &["at"]);
+            let values = [kind, Value::Bytes(Some(&fingerprint.0)), record, Value::Int(at.as_millis())];
+            session.execute(&sql, &values).map(drop)
         }
         Change::Adoption(adoption) => write_adoption(session, words, seal, adoption),
         Change::Forget { gateway, channel } => {
@@ -70,7 +60,16 @@ fn write_record(session: &mut Session, words: &Dialect, seal: &Seal, record: &Re
         Value::Bytes(stored.access.as_deref()),
         Value::Text(&stored.state),
     ];
-    session.execute(&words.upsert("record", &["id"], &rest), &values).map(drop)
+    session.execute(&words.upsert("record", &["id"], &rest), &values)?;
+    if prunes(record) { forget_old_keys(session, record.id) } else { Ok(()) }
+}
+
+fn forget_old_keys(session: &mut Session, record: RecordId) -> Result<(), Trouble> {
+    let (record, kind) = (Value::Int(record.0), Value::Int(number(FingerprintKind::Key)));
+    let sql = "DELETE FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ? AND at <
+               (SELECT at FROM (SELECT at FROM one_api_sidecar_fingerprint WHERE record = ? AND kind = ?
+                ORDER BY at DESC LIMIT 1 OFFSET ?) AS oldest)";
+    session.execute(sql, &[record, kind, record, kind, Value::Int(KEYS_KEPT)]).map(drop)
 }
 
 fn write_adoption(session: &mut Session, words: &Dialect, seal: &Seal, adoption: &Adoption) -> Result<(), Trouble> {

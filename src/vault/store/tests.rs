@@ -89,28 +89,6 @@ fn what_is_committed_is_read_again() {
 }
 
 #[test]
-fn the_last_thousand_keys_are_known_and_every_refresh_token() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = open(&folder.path().join("vault.db")).unwrap();
-    let mac = |store: &Store, n: i64| store.fingerprinter.of_bytes(&n.to_be_bytes());
-    for kind in [FingerprintKind::Key, FingerprintKind::RefreshToken] {
-        let make = |n| {
-            let (fingerprint, at) = (mac(&store, n), Timestamp::from_millis(n));
-            Change::Seen { record: RecordId(1), kind, fingerprint, at }
-        };
-        let group: Vec<Change> = (0..1100).map(make).collect();
-        assert_eq!(store.commit(&[note(group)]), [Ok(())]);
-    }
-    let mut record = record(1);
-    record.state.generation = 128;
-    assert_eq!(store.commit(&[note(vec![Change::Record(Box::new(record))])]), [Ok(())]);
-    let seen = |kind, n| store.seen_by(kind, mac(&store, n)).unwrap();
-    assert_eq!(seen(FingerprintKind::Key, 0), []);
-    assert_eq!(seen(FingerprintKind::Key, 1099), [RecordId(1)]);
-    assert_eq!(seen(FingerprintKind::RefreshToken, 0), [RecordId(1)], "row 16: the seed is still configured");
-}
-
-#[test]
 fn what_is_not_our_vault_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault.db");
