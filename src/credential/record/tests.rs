@@ -211,3 +211,14 @@ fn a_key_is_made_from_its_template_or_refused() {
     token.fields.insert("/account/id".into(), Secret::new("a\r\nX-Evil: 1"));
     assert_eq!(token.key(&template("{/account/id}")), Err(ChannelReason::UnsafeKey));
 }
+
+#[test]
+fn what_is_as_ever_is_not_stored() {
+    let state = State { token_url: "https://a/".into(), generation: 3, ..State::default() };
+    let stored = serde_json::to_string(&state).unwrap();
+    assert_eq!(stored, r#"{"token_url":"https://a/","generation":3,"jitter":0}"#);
+    assert_eq!(serde_json::from_str::<State>(&stored).unwrap(), state);
+    let before = r#"{"token_url":"https://a/","generation":3,"attempt":null,"lost":null,"vault_was_older":false,"halt":null,
+        "failures":0,"failing_since":null,"last_error":null,"asked":false,"not_before":null,"jitter":0,"refused":false}"#;
+    assert_eq!(serde_json::from_str::<State>(before).unwrap(), state, "as earlier versions wrote it");
+}
