@@ -31,7 +31,7 @@ async fn look(handle: &GatewayHandle, id: i64) -> ChannelView {
 }
 
 /// Longer than two of the thread's watches.
-const TWO_WATCHES: Duration = Duration::from_millis(2300);
+const TWO_WATCHES: Duration = Duration::from_millis(4300);
 
 #[tokio::test]
 async fn a_strangers_write_is_noticed_and_our_own_is_not() {
@@ -50,6 +50,24 @@ async fn a_strangers_write_is_noticed_and_our_own_is_not() {
     database.run("UPDATE channels SET key = 'by an admin' WHERE id = 1");
     timeout(TWO_WATCHES, changes.recv()).await.expect("a stranger wrote");
     assert!(timeout(TWO_WATCHES, changes.recv()).await.is_err(), "told once");
+}
+
+#[tokio::test]
+async fn looks_without_end_do_not_hide_that_a_stranger_wrote() {
+    let database = Database::fixture("one-api.db");
+    let (handle, mut changes) = spawn(&database);
+    look(&handle, 1).await;
+    database.run("UPDATE channels SET key = 'by an admin' WHERE id = 1");
+    let look_on = async {
+        loop {
+            look(&handle, 1).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::select! {
+        change = timeout(2 * TWO_WATCHES, changes.recv()) => assert_eq!(change, Ok(Some(()))),
+        () = look_on => {}
+    }
 }
 
 #[tokio::test]

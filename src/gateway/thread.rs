@@ -62,6 +62,7 @@ impl GatewayHandle {
             publishes: VecDeque::new(),
             resume: Instant::now(),
             watch_at: Instant::now() + WATCH_EVERY,
+            watch_by: Instant::now() + 2 * WATCH_EVERY,
             seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
@@ -178,6 +179,8 @@ struct Room {
     resume: Instant,
     /// When to look next whether somebody wrote.
     watch_at: Instant,
+    /// And at the latest, however many looks come before.
+    watch_by: Instant,
     seconds: Option<Histogram>,
 }
 
@@ -203,6 +206,7 @@ impl Room {
             }
             if Instant::now() >= self.watch_at {
                 self.watch_at = Instant::now() + WATCH_EVERY;
+                self.watch_by = self.watch_at + WATCH_EVERY;
                 // A watch that fails is a doubt, and in doubt somebody looks.
                 if self.guarded(|gateway| gateway.changed()).unwrap_or(true) {
                     (self.changed)();
@@ -217,7 +221,7 @@ impl Room {
             Request::Observe(channels, reply) => {
                 let look = self.guarded(|gateway| gateway.observe(&channels));
                 // Whoever wrote until now was seen.
-                self.watch_at = Instant::now() + WATCH_EVERY;
+                self.watch_at = self.watch_by.min(Instant::now() + WATCH_EVERY);
                 let _ = reply.send(look.unwrap_or_else(Err));
             }
             Request::List(reply) => {
