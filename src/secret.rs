@@ -28,6 +28,11 @@ impl Secret {
         self.0.expose_secret()
     }
 
+    /// Whether it can travel in an HTTP header: Go refuses to send one with control characters.
+    pub fn fits_a_header(&self) -> bool {
+        !self.is_empty() && !self.expose().contains(char::is_control)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()

@@ -178,7 +178,7 @@ on_every_engine! {
                 Change::Seen { record: RecordId(1), kind, fingerprint, at }
             };
             let keys = (0..1100).map(|n| make(FingerprintKind::Key, n));
-            let tokens = (0..2).map(|n| make(FingerprintKind::RefreshToken, n));
+            let tokens = (0..1100).map(|n| make(FingerprintKind::RefreshToken, n));
             let mut record = record(1, "token");
             record.state.generation = 128;
             let record = Change::Record(Box::new(record));

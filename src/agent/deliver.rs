@@ -258,19 +258,15 @@ impl Room {
 
     /// The channels that a credential feeds here.
     pub fn targets_of(&self, record: RecordId) -> impl Iterator<Item = &Target> {
-        self.indexes_of(record).map(|index| &self.targets[index])
-    }
-
-    fn indexes_of(&self, record: RecordId) -> impl Iterator<Item = usize> {
-        self.by_record.range((record, 0)..=(record, usize::MAX)).map(|(_, index)| *index)
+        places_of(&self.by_record, record).map(|index| &self.targets[index])
     }
 
     /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
     /// the key before it dies, if there was one.
     pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {
         let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
-        for (_, index) in self.by_record.range((record.id, 0)..=(record.id, usize::MAX)) {
-            let target = &mut self.targets[*index];
+        for index in places_of(&self.by_record, record.id) {
+            let target = &mut self.targets[index];
             let key = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
             target.replaced = std::mem::replace(&mut target.fingerprinted, key);
             target.is_late = is_late;
@@ -278,7 +274,7 @@ impl Room {
             if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
                 target.standing.state = ChannelState::Pending;
             }
-            self.dirty.insert((target.dies, *index));
+            self.dirty.insert((target.dies, index));
         }
     }
 
@@ -470,6 +466,11 @@ pub fn only_ours_since<'a>(plan: &GatewayPlan, adoptions: impl Iterator<Item = &
     let written: Option<Timestamp> = [database, wal.as_ref()].into_iter().filter_map(written_at).max();
     let ours = last.state.delivered_at? + SLACK;
     last.state.only_ours_since.filter(|_| written.is_some_and(|written| written <= ours))
+}
+
+/// The places of a record's targets.
+fn places_of(by_record: &BTreeSet<(RecordId, usize)>, record: RecordId) -> impl Iterator<Item = usize> {
+    by_record.range((record, 0)..=(record, usize::MAX)).map(|(_, index)| *index)
 }
 
 /// The id of the channel that a target adopted. A name is resolved until then, and the id counts from then on.

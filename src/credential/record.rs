@@ -3,16 +3,19 @@
 //! A record outlives its place in the config file: it has an id of its own, keeps its tokens when the credential is
 //! removed, and is stored whole in the vault. The transitions here are pure; they never lose a refresh token.
 
-use std::collections::{BTreeMap, HashMap};
+mod grant;
+
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::{CredentialPlan, Grant};
-use crate::config::template::{Part, Template};
 use crate::credential::policy::{LONGEST_WAIT, backoff, slow_backoff};
-use crate::reason::{ChannelReason, Reason, TokenReason};
+use crate::reason::{Reason, TokenReason};
 use crate::secret::Secret;
 use crate::time::Timestamp;
+
+pub use grant::AccessGrant;
 
 /// The identity of a record; never given out twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,55 +55,6 @@ pub struct Record {
     pub access: Option<AccessGrant>,
     /// Everything that is not a secret.
     pub state: State,
-}
-
-/// An access token and what came with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccessGrant {
-    /// The access token.
-    pub token: Secret,
-    /// The ID token, if one came.
-    pub id_token: Option<Secret>,
-    /// Further fields of the answer that a `channel_key` asks for, by JSON pointer.
-    pub fields: BTreeMap<String, Secret>,
-    /// When the request for it was sent.
-    pub issued_at: Timestamp,
-    /// When it dies.
-    pub expires_at: Timestamp,
-    /// Whether nothing said how long it lives.
-    pub lifetime_assumed: bool,
-}
-
-impl AccessGrant {
-    /// What is written into a channel by this template.
-    ///
-    /// # Errors
-    /// When the answer lacked a field of the template, or the key cannot travel in an HTTP header.
-    pub fn key(&self, template: &Template) -> Result<Secret, ChannelReason> {
-        let missing = |field: &str| ChannelReason::TemplateField { field: field.to_owned() };
-        // Of most channels the key is the token as it came: shared, and not once more in memory.
-        if let [Part::AccessToken] = template.parts() {
-            return if is_safe(self.token.expose()) { Ok(self.token.clone()) } else { Err(ChannelReason::UnsafeKey) };
-        }
-        let mut key = String::new();
-        for part in template.parts() {
-            match part {
-                Part::Text(text) => key.push_str(text),
-                Part::AccessToken => key.push_str(self.token.expose()),
-                Part::IdToken => key.push_str(self.id_token.as_ref().ok_or_else(|| missing("id_token"))?.expose()),
-                Part::ExpiresAt => key.push_str(&self.expires_at.as_seconds().to_string()),
-                Part::Pointer(pointer) => {
-                    key.push_str(self.fields.get(pointer).ok_or_else(|| missing(pointer))?.expose());
-                }
-            }
-        }
-        if is_safe(&key) { Ok(Secret::new(key)) } else { Err(ChannelReason::UnsafeKey) }
-    }
-}
-
-/// Whether a key can travel in an HTTP header.
-fn is_safe(key: &str) -> bool {
-    !key.is_empty() && !key.chars().any(char::is_control)
 }
 
 /// The part of a record that is not secret; stored as JSON, where what is as ever is left out: short rows make cheap

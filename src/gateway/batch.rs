@@ -42,10 +42,9 @@ pub(super) fn publish(
     answers
 }
 
-/// The key goes into an HTTP header: Go refuses to send one with control characters, and an empty one is no key. What
-/// was there before us was the gateway's own affair.
+/// The gateway sends the key in an HTTP header. What was there before us was its own affair.
 pub(super) fn is_safe(publication: &Publication) -> bool {
-    publication.gives_back || !publication.key.is_empty() && !publication.key.expose().contains(char::is_control)
+    publication.gives_back || publication.key.fits_a_header()
 }
 
 /// A channel as the transaction sees it, if it may be written at all.

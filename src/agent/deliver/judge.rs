@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::orders::{Delivery, DeliveryOrder, Origin, Seen, Untold};
-use super::{LOOK_EVERY, LOOK_OFTEN, Room, Target, adopted_id};
+use super::{LOOK_EVERY, LOOK_OFTEN, Room, Target, adopted_id, places_of};
 use crate::channel::ownership::{self, Adoption, AdoptionState, Owner};
 use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Look};
 use crate::channel::view::{ChannelView, Status};
@@ -412,7 +412,7 @@ impl Room {
         let mut trouble = None;
         for (delivery, result) in results {
             let is_its = |index: &usize| is_own && self.targets[*index].select == delivery.select;
-            let index = self.indexes_of(delivery.record).find(is_its);
+            let index = places_of(&self.by_record, delivery.record).find(is_its);
             match result {
                 Ok(published) => {
                     let Delivery { mut adoption, publication, .. } = delivery;

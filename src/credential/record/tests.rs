@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::template::Template;
 use crate::credential::sample::{at, grant, plan, record};
+use crate::reason::ChannelReason;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
