@@ -15,7 +15,7 @@ use one_api_sidecar::reason::{ChannelReason, GatewayReason};
 use one_api_sidecar::secret::Secret;
 use support::gateway::{
     Database, OneApi, Routed, Writers, database_reason, differences, feed, key, look, plan, publication, publish,
-    snapshot_all_rows,
+    snapshot_all_rows, times_open,
 };
 
 const WRITABLE: [(&str, GatewayKind); 3] = [
@@ -322,6 +322,7 @@ fn row_25_a_database_replaced_while_we_wait_is_not_taken_for_written() {
         let _: String = locker.query_row(&format!("PRAGMA journal_mode={mode}"), [], |row| row.get(0)).unwrap();
         let mut gateway = gateway(&database);
         let publication = publication(&look(&mut gateway, 1), "new");
+        gateway.leave();
         locker.execute_batch("BEGIN IMMEDIATE").unwrap();
         let writing = std::thread::spawn(move || publish(&mut gateway, &publication));
         wait_until_open_twice(database.path());
@@ -331,14 +332,53 @@ fn row_25_a_database_replaced_while_we_wait_is_not_taken_for_written() {
     }
 }
 
+#[test]
+fn a_database_stays_open_for_a_look_at_few_and_the_write_after_it_and_no_longer_than_it_is_there() {
+    let database = Database::fixture("one-api.db");
+    let mut gateway = gateway(&database);
+    let open = || times_open(database.path());
+    gateway.approach();
+    assert_eq!((gateway.stays(), open()), (true, 1));
+    let view = look(&mut gateway, 1);
+    publish(&mut gateway, &publication(&view, "new")).unwrap();
+    assert_eq!((gateway.stays(), open()), (true, 1));
+    gateway.leave();
+    assert_eq!((gateway.stays(), open()), (false, 0));
+    gateway.list().unwrap();
+    assert_eq!((gateway.stays(), open()), (false, 0), "nothing comes after a look at everything");
+
+    look(&mut gateway, 1);
+    let moved = database.path().with_extension("moved");
+    std::fs::rename(database.path(), &moved).unwrap();
+    assert!(matches!(
+        database_reason(publish(&mut gateway, &publication(&view, "newer"))),
+        GatewayReason::Missing { .. }
+    ));
+    assert_eq!((gateway.stays(), times_open(&moved)), (false, 0));
+    gateway.approach();
+    assert!(!gateway.stays());
+    std::fs::rename(&moved, database.path()).unwrap();
+    assert_eq!(database.key(1), "new");
+}
+
+#[test]
+fn a_table_that_is_altered_between_a_look_and_the_write_after_it_is_written_all_the_same() {
+    let database = Database::fixture("one-api.db");
+    let mut gateway = gateway(&database);
+    feed(&mut gateway, 1, "new").unwrap();
+    let view = look(&mut gateway, 1);
+    database.run("ALTER TABLE channels ADD COLUMN later TEXT DEFAULT 'by a later version'");
+    publish(&mut gateway, &publication(&view, "newer")).unwrap();
+    assert_eq!(database.key(1), "newer");
+    database.run("ALTER TABLE channels RENAME TO former");
+    let gone = database_reason(publish(&mut gateway, &publication(&view, "newest")));
+    assert!(matches!(gone, GatewayReason::NotMigrated { .. }), "{gone:?}");
+    assert!(!gateway.stays());
+}
+
 /// Until this process has the file open twice: by the test's connection and by the gateway's.
 fn wait_until_open_twice(path: &Path) {
-    let opened = || {
-        let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
-        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
-        targets.filter(|target| target == path).count()
-    };
-    while opened() < 2 {
+    while times_open(path) < 2 {
         std::thread::yield_now();
     }
     // It has the file by its name now; let it come to the lock.
@@ -367,6 +407,7 @@ fn row_27_what_is_no_database_or_damaged_is_said_and_not_written() {
     let database = Database::fixture("one-api.db");
     let mut gateway = gateway(&database);
     let publication = publication(&look(&mut gateway, 1), "new");
+    gateway.leave();
     let mut bytes = std::fs::read(database.path()).unwrap();
     bytes[4096..].fill(0xa5);
     std::fs::write(database.path(), &bytes).unwrap();

@@ -15,7 +15,7 @@ use one_api_sidecar::gateway::thread::GatewayHandle;
 use one_api_sidecar::gateway::{BATCH, Gateway, GatewayError, Place, Publication, Published, Trace};
 use one_api_sidecar::reason::GatewayReason;
 use one_api_sidecar::secret::Secret;
-use support::gateway::{Database, key, publication};
+use support::gateway::{Database, key, publication, times_open};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
@@ -50,6 +50,24 @@ async fn a_strangers_write_is_noticed_and_our_own_is_not() {
     database.run("UPDATE channels SET key = 'by an admin' WHERE id = 1");
     timeout(TWO_WATCHES, changes.recv()).await.expect("a stranger wrote");
     assert!(timeout(TWO_WATCHES, changes.recv()).await.is_err(), "told once");
+}
+
+#[tokio::test]
+async fn a_database_that_was_opened_is_closed_when_nobody_asks_for_anything() {
+    let database = Database::fixture("one-api.db");
+    let (handle, _changes) = spawn(&database);
+    let view = look(&handle, 1).await;
+    assert!(handle.publish(vec![publication(&view, "new")]).await[0].is_ok());
+    handle.approach();
+    // Answered after that, and opens nothing.
+    handle.place().await.unwrap();
+    let closed = async {
+        while times_open(database.path()) > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    // Sooner than the thread has anything else to do.
+    timeout(Duration::from_secs(1), closed).await.expect("closed");
 }
 
 #[tokio::test]

@@ -26,6 +26,16 @@ pub struct Lone {
     pub disk: Option<Disk>,
 }
 
+impl Lone {
+    /// In a few lines.
+    pub fn in_words(&self) -> String {
+        let limit = self.disk.as_ref().map(|disk| disk.both.in_words()).unwrap_or_default();
+        let (visible, script) = (self.visible.in_words(), self.script.in_words());
+        let (daemon, once) = (self.daemon.in_words(), self.once.in_words());
+        format!("visible {visible} ms; both commits {limit} ms\nscript {script} ms; daemon {daemon} ms; once {once} ms")
+    }
+}
+
 /// A cron job with `curl`, `jq`, `sqlite3` and `curl`.
 const SCRIPT: &str = r#"#!/bin/bash
 set -e

@@ -8,6 +8,7 @@
 //! PERFORMANCE_SOAK_MINUTES=10 cargo bench --bench performance                  # and a soak of so many minutes
 //! cargo bench --bench performance -- --storm 10000 64 0                        # storms only, for a profiler: how many
 //!                                                   # are due, how many in flight, the endpoint's latency in ms
+//! cargo bench --bench performance -- --lone 60                                 # single refreshes only, so many of them
 //! ```
 //!
 //! The program is measured as people run it: the release binary, as a child process, with its log on. The token
@@ -95,9 +96,13 @@ fn main() -> ExitCode {
         ["--storm", size, in_flight, latency] => {
             return storms_only(size.parse().unwrap(), in_flight.parse().unwrap(), latency.parse().unwrap());
         }
+        ["--lone", turns] => {
+            println!("{}", lone::measure(turns.parse().unwrap()).in_words());
+            return ExitCode::SUCCESS;
+        }
         [] | ["--write", _] => {}
         _ => {
-            eprintln!("there is --write FILE, --storm SIZE IN_FLIGHT MILLISECONDS, and nothing else");
+            eprintln!("there is --write FILE, --storm SIZE IN_FLIGHT MILLISECONDS, --lone TURNS, and nothing else");
             return ExitCode::from(2);
         }
     }

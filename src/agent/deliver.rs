@@ -261,6 +261,14 @@ impl Room {
         places_of(&self.by_record, record).map(|index| &self.targets[index])
     }
 
+    /// A refresh brought a new key, which is about to be made durable: meanwhile the way to the gateway is opened. Where
+    /// something is under way already it is open.
+    pub fn approach(&self) {
+        if !self.busy && self.dirty.is_empty() {
+            self.handle.approach();
+        }
+    }
+
     /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
     /// the key before it dies, if there was one.
     pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {

@@ -55,6 +55,8 @@ pub enum FlightReport {
     Answered {
         /// Until when its host asked to be left alone.
         pause: Option<Timestamp>,
+        /// Whether it brought a key.
+        has_key: bool,
     },
     /// The vault does not take what must not be lost; it is tried again until it does.
     VaultTrouble(VaultReason),
@@ -92,7 +94,7 @@ impl Flight {
         }
         // A bug of ours: the request may have left.
         tracing::error!(credential = %self.plan.name, "the refresh stopped in the middle; the answer counts as lost");
-        report(id, FlightReport::Answered { pause: None });
+        report(id, FlightReport::Answered { pause: None, has_key: false });
         let mut record = self.record.clone();
         let now = self.shared.clock.now();
         let settled = record.settle(&self.plan, Outcome::Unknown(TokenReason::Crashed), now, fastrand::f64());
@@ -102,7 +104,7 @@ impl Flight {
     async fn refresh(&self, report: &impl Fn(FlightReport)) {
         let clock = &*self.shared.clock;
         let grounded = |reason: Reason| {
-            report(FlightReport::Answered { pause: None });
+            report(FlightReport::Answered { pause: None, has_key: false });
             let landing = Landing { grounded: Some(reason), ..Landing::without_request(None) };
             report(FlightReport::Settled(Box::new(landing)));
         };
@@ -142,7 +144,8 @@ impl Flight {
         let mut outcome = client::refresh(&self.shared.clients, clock, &self.plan, token.as_ref(), &values).await;
         failpoint!("answer-read");
         let now = clock.now();
-        report(FlightReport::Answered { pause: pause(&outcome, now) });
+        let has_key = matches!(&outcome, Outcome::Answered(answer) if answer.access.is_ok());
+        report(FlightReport::Answered { pause: pause(&outcome, now), has_key });
         self.keep_secret(&mut outcome).await;
         let held = match (&outcome, token, record.state.attempt) {
             (Outcome::Answered(_), Some(sent), Some(attempt)) => {

@@ -125,6 +125,17 @@ pub trait Gateway: Send {
         false
     }
 
+    /// A key is about to come: opens what it will need. What stands in the way is told by whoever comes with it.
+    fn approach(&mut self) {}
+
+    /// Whether something is held open for the request that may come next; [`Gateway::leave`] ends that.
+    fn stays(&self) -> bool {
+        false
+    }
+
+    /// Closes what is held open: no request came for a moment.
+    fn leave(&mut self) {}
+
     /// Whether a key that was written is used with the gateway's next request, whatever it has in memory.
     fn immediate(&self) -> bool {
         false

@@ -134,9 +134,23 @@ impl Gateway for Reloading {
 
     fn catch_up(&mut self) -> bool {
         if self.is_due() {
+            // The API may take long.
+            self.database.leave();
             self.tell();
         }
         self.is_due()
+    }
+
+    fn approach(&mut self) {
+        self.database.approach();
+    }
+
+    fn stays(&self) -> bool {
+        self.database.stays()
+    }
+
+    fn leave(&mut self) {
+        self.database.leave();
     }
 
     fn kind(&self) -> Option<GatewayKind> {

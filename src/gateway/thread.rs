@@ -26,6 +26,9 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// And while none was seen to write: enough for one that comes to get in between, and be seen.
 const SHORT_PAUSE: Duration = Duration::from_millis(1);
 
+/// For how long the gateway may hold open what the next request may need: a look at a few channels comes before a write.
+const STAY: Duration = Duration::from_millis(20);
+
 type Look = Result<Vec<ChannelView>, GatewayError>;
 type Answer = Result<Published, GatewayError>;
 
@@ -63,6 +66,7 @@ impl GatewayHandle {
             resume: Instant::now(),
             watch_at: Instant::now() + WATCH_EVERY,
             watch_by: Instant::now() + 2 * WATCH_EVERY,
+            leave_at: None,
             seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
@@ -76,6 +80,12 @@ impl GatewayHandle {
     pub fn begin(&self) {
         // A thread that has ended writes nothing.
         let _ = self.requests.send(Request::Begin);
+    }
+
+    /// Says that a key is about to come.
+    pub fn approach(&self) {
+        // As above.
+        let _ = self.requests.send(Request::Approach);
     }
 
     /// Waits until the gateway was told of the keys that were written, or could not be told.
@@ -160,6 +170,7 @@ enum Request {
     Examine(oneshot::Sender<Vec<Finding>>),
     Measure(Histogram),
     Begin,
+    Approach,
     Settle(oneshot::Sender<()>),
 }
 
@@ -181,6 +192,8 @@ struct Room {
     watch_at: Instant,
     /// And at the latest, however many looks come before.
     watch_by: Instant,
+    /// When to close what the gateway holds open, if nobody asks for anything before.
+    leave_at: Option<Instant>,
     seconds: Option<Histogram>,
 }
 
@@ -189,9 +202,13 @@ impl Room {
         // The first watch only takes the trace: whoever starts the thread looks by himself.
         let _ = self.guarded(|gateway| gateway.changed());
         loop {
-            let wake_at = if self.publishes.is_empty() { self.watch_at } else { self.watch_at.min(self.resume) };
+            let resume = (!self.publishes.is_empty()).then_some(self.resume);
+            let wake_at = [resume, self.leave_at].into_iter().flatten().fold(self.watch_at, Instant::min);
             match requests.recv_timeout(wake_at.saturating_duration_since(Instant::now())) {
                 Ok(request) => self.take(request),
+                Err(RecvTimeoutError::Timeout) if self.leave_at.is_some_and(|at| Instant::now() >= at) => {
+                    let _ = self.guarded(|gateway| gateway.leave());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -212,6 +229,7 @@ impl Room {
                     (self.changed)();
                 }
             }
+            self.leave_at = self.gateway.stays().then(|| Instant::now() + STAY);
         }
     }
 
@@ -246,6 +264,9 @@ impl Room {
             Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Begin => {
                 let _ = self.guarded(|gateway| gateway.begin());
+            }
+            Request::Approach => {
+                let _ = self.guarded(|gateway| gateway.approach());
             }
             Request::Settle(reply) => {
                 while self.guarded(|gateway| gateway.catch_up()) == Ok(true) {}

@@ -1,6 +1,6 @@
 //! A gateway reached through its SQLite file.
 //!
-//! Opens the database for each operation and closes it again (`open`), reads rows (`rows`), writes keys
+//! Opens the database for a look and the write that may follow it, and closes it again (`open`), reads rows (`rows`), writes keys
 //! (`write`) and says in plain terms what stands in the way (`diagnose`, `mount`). It blocks: call it on the
 //! thread of [`super::thread`], or in a command that has nothing else to do.
 
@@ -21,7 +21,7 @@ use self::diagnose::{beside, hindrances};
 use self::mount::Hazards;
 use self::open::Visit;
 use super::kind::accept;
-use super::{Gateway, GatewayError, Place, Publication, Published, Trace, batch};
+use super::{BATCH, Gateway, GatewayError, Place, Publication, Published, Trace, batch};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind, GatewayPlan};
 use crate::finding::Finding;
@@ -40,17 +40,19 @@ pub struct SqliteGateway {
     seen: Trace,
     /// When somebody else's write was noticed last.
     others_wrote: Option<Instant>,
+    /// Open, for the request that may come next.
+    visit: Option<Visit>,
 }
 
 impl SqliteGateway {
     /// The gateway of a plan, in this file. Touches nothing yet.
     pub fn new(database: PathBuf, plan: Arc<GatewayPlan>) -> Self {
         let (hazards, seen) = (Hazards::default(), Trace::default());
-        Self { database, plan, kind: None, hazards, seen, others_wrote: None }
+        Self { database, plan, kind: None, hazards, seen, others_wrote: None, visit: None }
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
-        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards)?;
+        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards, self.visit.take())?;
         self.kind = Some(visit.kind);
         accept(visit.kind, self.plan.kind, self.plan.api.is_some())?;
         Ok(visit)
@@ -58,11 +60,14 @@ impl SqliteGateway {
 
     fn look(&mut self, channels: Option<&[ChannelSelect]>) -> Result<Vec<ChannelView>, GatewayReason> {
         let visit = self.visit()?;
-        match channels {
+        let views = match channels {
             Some(channels) => rows::some(&visit.connection, &visit.select, channels),
             None => rows::all(&visit.connection, &visit.select),
-        }
-        .map_err(|error| visit.reason(error))
+        };
+        let views = views.map_err(|error| visit.reason(error))?;
+        // Few are looked at when they are to be written.
+        self.visit = channels.is_some_and(|channels| channels.len() <= BATCH).then_some(visit);
+        Ok(views)
     }
 
     fn write(&mut self, batch: &[&Publication]) -> Result<Vec<Result<Published, ChannelReason>>, GatewayReason> {
@@ -73,6 +78,7 @@ impl SqliteGateway {
             Some((before, after)) if self.seen == before => self.seen = after,
             _ => self.others_wrote = Some(Instant::now()),
         }
+        self.visit = Some(visit);
         Ok(written.answers)
     }
 
@@ -103,6 +109,18 @@ impl Gateway for SqliteGateway {
 
     fn kind(&self) -> Option<GatewayKind> {
         self.kind
+    }
+
+    fn approach(&mut self) {
+        self.visit = self.visit().ok();
+    }
+
+    fn stays(&self) -> bool {
+        self.visit.is_some()
+    }
+
+    fn leave(&mut self) {
+        self.visit = None;
     }
 
     fn place(&mut self) -> Option<Place> {

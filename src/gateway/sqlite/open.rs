@@ -1,6 +1,7 @@
-//! A visit to somebody else's database: opened for one operation, closed after it.
+//! A visit to somebody else's database: opened for a look and the write that may follow it, closed a moment after.
 //!
-//! A file that was replaced under a connection that stayed open would swallow writes (in WAL mode without a word).
+//! A file that was replaced under a connection that stayed open would swallow writes (in WAL mode without a word): who
+//! stays makes sure of it before each operation, and after each write.
 //! Never creates, never sets what persists, and touches the file through SQLite and `stat` only: closing any other
 //! descriptor of it would drop this process's POSIX locks, and with them another program's commit.
 //! <https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>
@@ -22,6 +23,7 @@ use crate::gateway::kind::identify;
 use crate::reason::GatewayReason;
 
 /// An open database that was recognised as a gateway's.
+#[derive(Debug)]
 pub(super) struct Visit {
     pub(super) connection: Connection,
     pub(super) kind: GatewayKind,
@@ -31,11 +33,17 @@ pub(super) struct Visit {
     pub(super) path: PathBuf,
     pub(super) patience: Patience,
     file: (u64, u64),
+    schema: i64,
 }
 
 impl Visit {
-    /// Opens the database and recognises what it is.
-    pub(super) fn open(database: &Path, plan: &GatewayPlan, hazards: &mut Hazards) -> Result<Self, GatewayReason> {
+    /// Opens the database and recognises what it is, or stays where the last visit was, if that is still the place.
+    pub(super) fn open(
+        database: &Path,
+        plan: &GatewayPlan,
+        hazards: &mut Hazards,
+        last: Option<Self>,
+    ) -> Result<Self, GatewayReason> {
         let patience = Patience::new(plan.busy_timeout);
         let (path, metadata) = find(database)?;
         hazards.refuse(&path, &metadata, &plan.allow_filesystem)?;
@@ -43,19 +51,30 @@ impl Visit {
             // A gateway makes its file before its tables; opening it could only disturb.
             return Err(GatewayReason::NotMigrated { path: path.display().to_string() });
         }
+        let file = (metadata.dev(), metadata.ino());
         let attempt = || -> Result<Self, Obstacle> {
+            if let Some(mut visit) = last.filter(|last| last.path == path && last.file == file) {
+                patience.install(&mut visit.connection)?;
+                // Nobody has migrated it meanwhile.
+                if schema_version(&visit.connection)? == visit.schema {
+                    return Ok(Self { patience: patience.clone(), ..visit });
+                }
+            }
             let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let mut connection = Connection::open_with_flags(&path, flags)?;
             patience.install(&mut connection)?;
             // Per connection, not stored: an image with a read-only root has no place for temporary files.
             connection.execute_batch("PRAGMA temp_store=MEMORY")?;
+            // Before they are read: who migrates in between is noticed by whoever stays.
+            let schema = schema_version(&connection)?;
             let (kind, columns) = recognise(&connection, &path)?;
             // A small cache is enough for a batch, and a look at ten thousand channels does not fill memory. Not before
             // the schema was read: it would be read for this.
             connection.execute_batch("PRAGMA cache_size=-512")?;
             Ok(Self {
                 select: rows::select(kind, &columns),
-                file: (metadata.dev(), metadata.ino()),
+                file,
+                schema,
                 path: path.clone(),
                 patience: patience.clone(),
                 connection,
@@ -108,6 +127,11 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashS
     }
     let abilities = columns(connection, "PRAGMA table_info(abilities)")?;
     Ok((identify(&channels, &abilities, &path.display().to_string())?, channels))
+}
+
+/// Changes when a table does, and only then. <https://sqlite.org/pragma.html#pragma_schema_version>
+fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
 
 fn columns(connection: &Connection, pragma: &str) -> rusqlite::Result<HashSet<String>> {

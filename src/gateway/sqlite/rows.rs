@@ -81,7 +81,7 @@ pub(super) fn json<T: serde::Serialize>(values: &[T]) -> String {
 
 fn collect(connection: &Connection, sql: &str, params: impl Params) -> rusqlite::Result<Vec<ChannelView>> {
     // Collected to the end: a statement that is half-way through holds its lock.
-    connection.prepare(sql)?.query_map(params, view)?.collect()
+    connection.prepare_cached(sql)?.query_map(params, view)?.collect()
 }
 
 /// One row of [`select`].

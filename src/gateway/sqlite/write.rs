@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Statement, Transaction, TransactionBehavior, named_params};
+use rusqlite::{CachedStatement, Connection, Transaction, TransactionBehavior, named_params};
 
 use super::diagnose::Obstacle;
 use super::open::Visit;
@@ -86,31 +86,32 @@ fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 struct Statements<'a> {
-    look: Statement<'a>,
-    set_key: Statement<'a>,
-    enable: Statement<'a>,
+    look: CachedStatement<'a>,
+    set_key: CachedStatement<'a>,
+    enable: CachedStatement<'a>,
     /// one-hub has no such table of its own.
-    enable_abilities: Option<Statement<'a>>,
+    enable_abilities: Option<CachedStatement<'a>>,
 }
 
 impl<'a> Statements<'a> {
     fn prepare(visit: &'a Visit) -> rusqlite::Result<Self> {
         let connection = &visit.connection;
         Ok(Self {
-            look: connection.prepare(&format!("{} WHERE id IN (SELECT value FROM json_each(?1))", visit.select))?,
+            look: connection
+                .prepare_cached(&format!("{} WHERE id IN (SELECT value FROM json_each(?1))", visit.select))?,
             // A key is TEXT, but what somebody stored as a BLOB, or not at all, is compared by its bytes too.
-            set_key: connection.prepare(
+            set_key: connection.prepare_cached(
                 r#"UPDATE channels SET "key" = :key
                    WHERE id = :id AND coalesce("key", '') IN (:expected, CAST(:expected AS BLOB))
                      AND coalesce(created_time, 0) = :created_time"#,
             )?,
             // Never from 2: that was somebody's hand.
-            enable: connection.prepare("UPDATE channels SET status = 1 WHERE id = :id AND status = 3")?,
+            enable: connection.prepare_cached("UPDATE channels SET status = 1 WHERE id = :id AND status = 3")?,
             // As `UpdateChannelStatusById` does, one-api model/channel.go and model/ability.go.
             enable_abilities: match visit.kind {
                 GatewayKind::OneHub => None,
                 GatewayKind::OneApi | GatewayKind::NewApi => {
-                    Some(connection.prepare("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?)
+                    Some(connection.prepare_cached("UPDATE abilities SET enabled = 1 WHERE channel_id = :id")?)
                 }
             },
         })
