@@ -166,7 +166,7 @@ fn row_40_one_pass_does_not_wait_for_a_host_that_wants_to_be_left_alone() {
 }
 
 #[test]
-fn row_40_a_key_that_dies_while_its_host_wants_to_be_left_alone_is_told() {
+fn row_40_a_key_that_dies_while_its_host_wants_to_be_left_alone_is_told_before_and_then() {
     let endpoint = busy_after(2, 4 * SECOND);
     let mut stage = Stage::new();
     stage.config += "[agent]\nmax_in_flight_per_host = 1\n";
@@ -174,8 +174,17 @@ fn row_40_a_key_that_dies_while_its_host_wants_to_be_left_alone_is_told() {
         stage.add(name, &endpoint.url(), &endpoint.issue(), "");
     }
     let agent = stage.start();
-    let told = |name: &str| agent.lines_with("expired").iter().any(|line| line.contains(&format!("credential={name}")));
-    assert!(eventually(SOON, || told("first") && told("second")), "{}", agent.output());
+    let told = |topic: &str, name: &str| {
+        agent
+            .lines_with(&format!(" {topic} "))
+            .iter()
+            .filter(|line| line.contains(&format!("credential={name} ")))
+            .count()
+    };
+    assert!(eventually(SOON, || told("expired", "first") == 1 && told("expired", "second") == 1), "{}", agent.output());
+    for name in ["first", "second"] {
+        assert_eq!(told("expiring", name), 1, "{name}: {}", agent.output());
+    }
     assert_eq!(endpoint.requests().len(), 3, "one of them was never refused itself");
     assert_eq!(stage.status("second")["state"], "expired");
     assert_no_secret("the agent", &agent.stop());

@@ -112,7 +112,7 @@ impl Agent {
         if let Some(record) = record {
             let refreshed = settled == Some(Settled::Refreshed);
             if refreshed {
-                active.told_expired = false;
+                active.told_of_end = None;
                 let before = self.records.get(&id).and_then(|record| record.access.as_ref());
                 let died_at = before.map(|grant| grant.expires_at);
                 for room in self.rooms.values_mut() {

@@ -133,7 +133,8 @@ struct Active {
     forced: bool,
     /// The same, for a pass.
     forced_by_pass: bool,
-    told_expired: bool,
+    /// What was told of its key's end: that it comes, or that it came.
+    told_of_end: Option<Topic>,
     told_short: bool,
     seed_problem: Option<Box<Reason>>,
     /// A seed came while a request was under way: it is read again when that has landed.
@@ -158,7 +159,7 @@ impl Active {
             due: None,
             forced: false,
             forced_by_pass: false,
-            told_expired: false,
+            told_of_end: None,
             told_short: false,
             seed_problem: None,
             seed_unread: false,

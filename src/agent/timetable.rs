@@ -165,11 +165,18 @@ impl Agent {
         if let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at).filter(|_| troubled) {
             if dies > now {
                 next = Some(next.map_or(dies, |next| next.min(dies)));
-            } else if !active.told_expired {
-                active.told_expired = true;
+            }
+            // Of one that was refused itself people are told that it is about to end when that settles.
+            let comes_too_late = paused.is_some_and(|until| until >= dies) && record.state.failures == 0;
+            let topic = match dies > now {
+                true => comes_too_late.then_some(Topic::Expiring),
+                false => Some(Topic::Expired),
+            };
+            if let Some(topic) = topic.filter(|_| active.told_of_end != topic) {
+                active.told_of_end = Some(topic);
                 let host_is_busy = || Some(TokenReason::Busy { status: 429, until: Some(paused?) }.into());
                 let reason = record.state.last_error.as_deref().cloned().or_else(host_is_busy);
-                let event = Event { reason, ..self.about(id, Topic::Expired) };
+                let event = Event { reason, ..self.about(id, topic) };
                 self.event(event);
             }
         }
