@@ -163,19 +163,17 @@ impl Agent {
         // Of a halted one people know already that they must act, and by when.
         let troubled = (record.state.failures > 0 || paused.is_some()) && record.state.halt.is_none();
         if let Some(dies) = record.access.as_ref().map(|grant| grant.expires_at).filter(|_| troubled) {
-            if dies > now {
+            let topic = if dies > now {
                 next = Some(next.map_or(dies, |next| next.min(dies)));
-            }
-            // Of one that was refused itself people are told that it is about to end when that settles.
-            let comes_too_late = paused.is_some_and(|until| until >= dies) && record.state.failures == 0;
-            let topic = match dies > now {
-                true => comes_too_late.then_some(Topic::Expiring),
-                false => Some(Topic::Expired),
+                // Of what keeps failing by itself people are told at each failure.
+                paused.filter(|until| *until >= dies).map(|_| Topic::Expiring)
+            } else {
+                Some(Topic::Expired)
             };
             if let Some(topic) = topic.filter(|_| active.told_of_end != topic) {
                 active.told_of_end = Some(topic);
-                let host_is_busy = || Some(TokenReason::Busy { status: 429, until: Some(paused?) }.into());
-                let reason = record.state.last_error.as_deref().cloned().or_else(host_is_busy);
+                let host_is_busy = paused.map(|until| TokenReason::Busy { status: 429, until: Some(until) }.into());
+                let reason = host_is_busy.or_else(|| record.state.last_error.as_deref().cloned());
                 let event = Event { reason, ..self.about(id, topic) };
                 self.event(event);
             }
