@@ -20,6 +20,7 @@ struct Rows {
     immediate: bool,
     refusal: Option<GatewayError>,
     written: Vec<(i64, String)>,
+    approached: usize,
 }
 
 struct Played(Arc<Mutex<Rows>>);
@@ -60,6 +61,10 @@ impl Gateway for Played {
             answers.push(Ok(Published { reenabled: false, waited: Duration::ZERO, held: Duration::ZERO }));
         }
         answers
+    }
+
+    fn approach(&mut self) {
+        self.rows().approached += 1;
     }
 
     fn kind(&self) -> Option<GatewayKind> {
@@ -135,6 +140,7 @@ impl Stage {
             immediate: false,
             refusal: None,
             written: Vec::new(),
+            approached: 0,
         }));
         let room = room(&rows, HashMap::new());
         Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
@@ -256,6 +262,24 @@ async fn an_adopted_channel_is_fed_on_whatever_the_config_calls_it_from_then_on(
         stage.settle().await;
         assert_eq!((stage.key(1).as_str(), stage.states()), ("third", vec![Delivered]), "{shown}");
     }
+}
+
+#[tokio::test]
+async fn a_gateway_is_opened_for_a_key_that_comes_and_not_once_more_while_keys_are_on_their_way() {
+    let mut stage = Stage::new();
+    stage.list(&[(1, id(1))]);
+    stage.room.approach();
+    stage.refreshed(1, "first").await;
+    stage.room.approach();
+    let look = stage.look().await.unwrap();
+    stage.room.approach();
+    let order = stage.judge(look).unwrap();
+    stage.room.approach();
+    stage.write(order).await;
+    assert_eq!(stage.rows().approached, 1);
+    stage.room.approach();
+    stage.room.handle.settle().await;
+    assert_eq!(stage.rows().approached, 2);
 }
 
 #[tokio::test]
