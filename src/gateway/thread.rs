@@ -313,7 +313,8 @@ impl Room {
 
     /// A bug in one request must not end the room: whoever asked is told, and the next one is served.
     fn guarded<T>(&mut self, request: impl FnOnce(&mut dyn Gateway) -> T) -> Result<T, GatewayError> {
-        // Nothing is kept between two requests that a half-done one could leave in disorder.
+        // Nothing is kept between two requests that a half-done one could leave in disorder: what is open stays so only
+        // after one that came to its end.
         let outcome = catch_unwind(AssertUnwindSafe(|| request(&mut *self.gateway)));
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Known::of(&*self.gateway);
         // The panic's own words could hold anything, and are not passed on.

@@ -1,7 +1,7 @@
 //! A gateway reached through its SQLite file.
 //!
-//! Opens the database for a look and the write that may follow it, and closes it again (`open`), reads rows (`rows`), writes keys
-//! (`write`) and says in plain terms what stands in the way (`diagnose`, `mount`). It blocks: call it on the
+//! Opens the database for a look and the write that may follow it, and closes it again (`open`), reads rows (`rows`),
+//! writes keys (`write`) and says in plain terms what stands in the way (`diagnose`, `mount`). It blocks: call it on the
 //! thread of [`super::thread`], or in a command that has nothing else to do.
 
 mod diagnose;

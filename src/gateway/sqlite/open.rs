@@ -1,9 +1,9 @@
 //! A visit to somebody else's database: opened for a look and the write that may follow it, closed a moment after.
 //!
 //! A file that was replaced under a connection that stayed open would swallow writes (in WAL mode without a word): who
-//! stays makes sure of it before each operation, and after each write.
-//! Never creates, never sets what persists, and touches the file through SQLite and `stat` only: closing any other
-//! descriptor of it would drop this process's POSIX locks, and with them another program's commit.
+//! stays makes sure of it before each operation, and after each write. Never creates, never sets what persists, and
+//! touches the file through SQLite and `stat` only: closing any other descriptor of it would drop this process's POSIX
+//! locks, and with them another program's commit.
 //! <https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_>
 
 use std::collections::HashSet;
@@ -129,7 +129,7 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashS
     Ok((identify(&channels, &abilities, &path.display().to_string())?, channels))
 }
 
-/// Changes when a table does, and only then. <https://sqlite.org/pragma.html#pragma_schema_version>
+/// Changes whenever a table does. <https://sqlite.org/pragma.html#pragma_schema_version>
 fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
 }
