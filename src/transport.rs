@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Client, Proxy, redirect, retry};
 use rustls::{ClientConfig, RootCertStore};
@@ -14,6 +14,11 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::plan::Transport;
 use crate::secret::{Secret, Values};
+
+use trust::Trust;
+pub use trust::roots;
+
+mod trust;
 
 /// What every request calls itself.
 pub const USER_AGENT: &str = concat!("one-api-sidecar/", env!("CARGO_PKG_VERSION"));
@@ -117,24 +122,20 @@ pub fn plain(error: reqwest::Error) -> String {
 }
 
 fn tls(transport: &Transport, key: Option<&Secret>) -> Result<ClientConfig, TransportError> {
-    let roots = match &transport.ca_file {
-        None => ROOTS.clone(),
-        Some(path) => {
-            let mut roots = RootCertStore::clone(&ROOTS);
-            let certificates = certificates(path)?;
-            let (added, _) = roots.add_parsable_certificates(certificates);
-            if added == 0 {
-                let error = "no certificate in it".to_owned();
-                return Err(TransportError::Certificates { path: path.clone(), error });
-            }
-            Arc::new(roots)
+    let mut own = RootCertStore::empty();
+    if let Some(path) = &transport.ca_file {
+        let (added, _) = own.add_parsable_certificates(certificates(path)?);
+        if added == 0 {
+            let error = "no certificate in it".to_owned();
+            return Err(TransportError::Certificates { path: path.clone(), error });
         }
-    };
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
+    let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|error| TransportError::Client(error.to_string()))?
-        .with_root_certificates(roots);
+        .dangerous() // only in that the roots are read later; the check is rustls's own
+        .with_custom_certificate_verifier(Arc::new(Trust::new(own, provider)));
     let mut config = match (&transport.client_cert, key) {
         (Some((path, _)), Some(key)) => {
             let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())
@@ -155,22 +156,4 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TransportEr
         .map_err(|error| failed(error.to_string()))?
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| failed(error.to_string()))
-}
-
-/// The system's roots; in an empty container, where there are none, Mozilla's as they were at build time.
-static CERTIFICATES: LazyLock<Vec<CertificateDer<'static>>> = LazyLock::new(|| {
-    let can_be_used = |root: &CertificateDer<'static>| RootCertStore::empty().add(root.clone()).is_ok();
-    let native: Vec<_> = rustls_native_certs::load_native_certs().certs.into_iter().filter(can_be_used).collect();
-    if native.is_empty() { webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec() } else { native }
-});
-
-static ROOTS: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(CERTIFICATES.iter().cloned());
-    Arc::new(roots)
-});
-
-/// The certificates that are trusted, for what speaks TLS without HTTP.
-pub fn roots() -> &'static [CertificateDer<'static>] {
-    &CERTIFICATES
 }

@@ -109,6 +109,17 @@ fn the_request_is_the_original_scripts() {
     assert_eq!(body, exactly);
 }
 
+/// Reading the system's certificates takes longer than a refresh. Here it would never end.
+#[test]
+fn without_tls_nobody_waits_for_the_systems_certificates() {
+    let mut scene = scene("one-api.db", "");
+    let pipe = scene.bench.path("certificates.pem");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    scene.bench.env("SSL_CERT_FILE", pipe.display().to_string());
+    scene.once();
+    assert_eq!(scene.endpoint.accepted_tokens(), [scene.key()]);
+}
+
 #[test]
 fn a_forced_once_sends_the_rotated_refresh_token() {
     let scene = scene("one-api.db", "");
