@@ -58,7 +58,7 @@ async fn a_database_that_was_opened_is_closed_when_nobody_asks_for_anything() {
     let (handle, _changes) = spawn(&database);
     let view = look(&handle, 1).await;
     assert!(handle.publish(vec![publication(&view, "new")]).await[0].is_ok());
-    handle.approach();
+    look(&handle, 1).await;
     // Answered after that, and opens nothing.
     handle.place().await.unwrap();
     let closed = async {

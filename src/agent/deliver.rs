@@ -23,8 +23,8 @@ use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayPlan};
 use crate::config::template::Template;
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
-use crate::gateway::BATCH;
 use crate::gateway::thread::GatewayHandle;
+use crate::gateway::{BATCH, GatewayError};
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -40,6 +40,8 @@ const BEHIND: usize = 4 * BATCH;
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
 const UNDELIVERED_AFTER: Duration = Duration::from_secs(60);
+/// For how long what was seen before a key was durable holds. The write compares in any case.
+const AHEAD: Duration = Duration::from_secs(1);
 /// How many writes in a row may meet a changed row before nobody waits for the key any more.
 const CONFLICTS: u32 = 5;
 
@@ -65,6 +67,8 @@ pub struct Room {
     pub next_look: Timestamp,
     /// Whether a look or a write is under way.
     pub busy: bool,
+    /// What a look brought that was made before the key was durable, and when.
+    ahead: Option<(Timestamp, Seen)>,
     /// Whether these channels were looked at, with or without success.
     pub looked: bool,
     /// Whether a key could be written at the last probe.
@@ -169,6 +173,7 @@ impl Room {
             adoptions,
             next_look: Timestamp::EPOCH,
             busy: false,
+            ahead: None,
             looked: false,
             writable: false,
             trouble: None,
@@ -253,6 +258,7 @@ impl Room {
         self.holders.clear();
         self.looked = false;
         self.dirty.clear();
+        self.ahead = None;
         self.next_look = Timestamp::EPOCH;
     }
 
@@ -261,11 +267,36 @@ impl Room {
         places_of(&self.by_record, record).map(|index| &self.targets[index])
     }
 
-    /// A refresh brought a new key, which is about to be made durable: meanwhile the way to the gateway is opened. Where
-    /// something is under way already it is open.
-    pub fn approach(&self) {
-        if !self.busy && self.dirty.is_empty() {
-            self.handle.approach();
+    /// A refresh brought a new key, which is about to be made durable: meanwhile its channels are looked at. Where
+    /// something else is under way, or wrong, they are when it is durable.
+    pub fn look_ahead(
+        &mut self,
+        record: RecordId,
+        records: &HashMap<RecordId, Box<Record>>,
+        vault: &VaultHandle,
+    ) -> Option<LookOrder> {
+        let is_well = self.looked && self.compared && self.writable && self.trouble.is_none();
+        if self.busy || !self.dirty.is_empty() || !is_well {
+            return None;
+        }
+        let indexes: Vec<usize> = places_of(&self.by_record, record).take(BATCH).collect();
+        if indexes.is_empty() {
+            return None;
+        }
+        self.busy = true;
+        let mut order = self.look_at(indexes, records, vault);
+        // When it is judged, the key that is there now is the one before.
+        for (id, key) in &mut order.expected {
+            order.own.extend(key.take().map(|key| (*id, key)));
+        }
+        Some(order)
+    }
+
+    /// Keeps what a look ahead brought until the key is durable. What it did not bring is looked for then.
+    pub fn looked_ahead(&mut self, origin: Origin, seen: Result<Seen, GatewayError>, now: Timestamp) {
+        if self.ordered(origin) {
+            self.busy = false;
+            self.ahead = seen.ok().filter(|_| origin == self.origin).map(|seen| (now, seen));
         }
     }
 
@@ -413,6 +444,7 @@ impl Room {
             return None;
         }
         self.busy = true;
+        let ahead = self.ahead.take();
         let indexes: Vec<usize> = if self.next_look <= now {
             self.dirty.clear();
             (0..self.targets.len()).collect()
@@ -425,8 +457,18 @@ impl Room {
             }
             // Of two that mean one channel the first in the config feeds it, whichever dies sooner.
             soonest.sort_unstable();
+            if let Some((at, seen)) = ahead
+                && (at..at + AHEAD).contains(&now)
+                && seen.indexes == soonest
+            {
+                return Some(LookOrder { seen: Some(seen), ..self.look_at(Vec::new(), records, vault) });
+            }
             soonest
         };
+        Some(self.look_at(indexes, records, vault))
+    }
+
+    fn look_at(&self, indexes: Vec<usize>, records: &HashMap<RecordId, Box<Record>>, vault: &VaultHandle) -> LookOrder {
         let mut selects = Vec::with_capacity(indexes.len());
         let (mut expected, mut own) = (HashMap::new(), HashMap::new());
         for target in indexes.iter().map(|index| &self.targets[*index]) {
@@ -445,7 +487,8 @@ impl Room {
                 own.extend(target.replaced.clone().map(|replaced| (id, replaced)));
             }
         }
-        Some(LookOrder {
+        LookOrder {
+            seen: None,
             handle: self.handle.clone(),
             vault: vault.clone(),
             indexes,
@@ -456,7 +499,7 @@ impl Room {
             probe: !self.writable || self.trouble.is_some(),
             compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
             others: Vec::new(),
-        })
+        }
     }
 }
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::deliver::Room;
 use crate::agent::refresh::{Flight, FlightReport, Landing};
 use crate::agent::rooms::lag;
 use crate::agent::{Agent, Mode, Next, Report};
@@ -72,11 +71,10 @@ impl Agent {
         match report {
             FlightReport::Answered { pause, has_key } => {
                 let now = self.now();
-                let Some(active) = self.active.get(&id) else { return };
                 if has_key {
-                    let rooms = active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));
-                    rooms.for_each(Room::approach);
+                    self.look_ahead(id);
                 }
+                let Some(active) = self.active.get(&id) else { return };
                 self.queue.done(&active.host(), now);
                 let left = pause.map(|until| self.queue.pause(&active.host(), until)).unwrap_or_default();
                 for id in left {

@@ -71,6 +71,8 @@ pub enum Report {
     Flight(RecordId, FlightReport),
     /// From a look at a gateway.
     Seen(Arc<str>, Origin, Box<Result<Seen, GatewayError>>),
+    /// From a look at the channels of a key that is not durable yet.
+    SeenAhead(Arc<str>, Origin, Box<Result<Seen, GatewayError>>),
     /// From writes into a gateway.
     Delivered(Arc<str>, Origin, Vec<(Delivery, Result<Published, GatewayError>)>),
     /// Somebody wrote into a gateway.
@@ -385,6 +387,7 @@ impl Agent {
         match report {
             Report::Flight(id, report) => self.flew(id, report),
             Report::Seen(name, origin, seen) => self.seen(&name, origin, *seen),
+            Report::SeenAhead(name, origin, seen) => self.seen_ahead(&name, origin, *seen),
             Report::Delivered(name, origin, results) => self.delivered(&name, origin, results),
             Report::GatewayWritten(name) => {
                 let (now, mut events) = (self.now(), Vec::new());

@@ -1,10 +1,12 @@
 //! The loop's side of delivery: orders looks, and hands what they bring to the [`Room`] they are about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::agent::deliver::{Delivery, Origin, Room, Seen};
+use tokio::sync::mpsc;
+
+use crate::agent::deliver::{Delivery, LookOrder, Origin, Room, Seen};
 use crate::agent::{Agent, Report};
 use crate::channel::policy::ChannelState;
 use crate::config::plan::CredentialPlan;
@@ -100,11 +102,27 @@ impl Agent {
         for room in self.rooms.values_mut() {
             let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
             order.compare_with(&handles);
-            let (name, origin, reports) = (Arc::clone(&room.plan.name), order.origin, self.reports.clone());
-            tokio::spawn(async move {
-                // The agent is gone when nobody listens.
-                let _ = reports.send(Report::Seen(name, origin, Box::new(order.carry_out().await)));
-            });
+            carry_out(order, &room.plan.name, &self.reports, Report::Seen);
+        }
+    }
+
+    /// A refresh of this record brought a key, which is on its way into the vault: its channels are looked at meanwhile.
+    pub(super) fn look_ahead(&mut self, id: RecordId) {
+        let Some(active) = self.active.get(&id) else { return };
+        let gateways: BTreeSet<&str> = active.plan.channels.iter().map(|channel| &*channel.gateway).collect();
+        for gateway in gateways {
+            if let Some(room) = self.rooms.get_mut(gateway)
+                && let Some(order) = room.look_ahead(id, &self.records, &self.shared.vault)
+            {
+                carry_out(order, &room.plan.name, &self.reports, Report::SeenAhead);
+            }
+        }
+    }
+
+    pub(super) fn seen_ahead(&mut self, name: &str, origin: Origin, seen: Result<Seen, GatewayError>) {
+        let now = self.now();
+        if let Some(room) = self.rooms.get_mut(name) {
+            room.looked_ahead(origin, seen, now);
         }
     }
 
@@ -139,4 +157,18 @@ impl Agent {
 pub(super) fn lag(rooms: &BTreeMap<Arc<str>, Room>, plan: &CredentialPlan) -> Duration {
     let rooms = plan.channels.iter().filter_map(|channel| rooms.get(&channel.gateway));
     rooms.map(Room::lag).max().unwrap_or_default()
+}
+
+/// Makes a look away from the loop, and reports what it brought.
+fn carry_out(
+    order: LookOrder,
+    gateway: &Arc<str>,
+    reports: &mpsc::UnboundedSender<Report>,
+    report: impl FnOnce(Arc<str>, Origin, Box<Result<Seen, GatewayError>>) -> Report + Send + 'static,
+) {
+    let (name, origin, reports) = (Arc::clone(gateway), order.origin, reports.clone());
+    tokio::spawn(async move {
+        // The agent is gone when nobody listens.
+        let _ = reports.send(report(name, origin, Box::new(order.carry_out().await)));
+    });
 }

@@ -125,9 +125,6 @@ pub trait Gateway: Send {
         false
     }
 
-    /// A key is about to come: opens what it will need. What stands in the way is told by whoever comes with it.
-    fn approach(&mut self) {}
-
     /// Whether something is held open for the request that may come next; [`Gateway::leave`] ends that.
     fn stays(&self) -> bool {
         false

@@ -141,10 +141,6 @@ impl Gateway for Reloading {
         self.is_due()
     }
 
-    fn approach(&mut self) {
-        self.database.approach();
-    }
-
     fn stays(&self) -> bool {
         self.database.stays()
     }

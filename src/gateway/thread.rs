@@ -82,12 +82,6 @@ impl GatewayHandle {
         let _ = self.requests.send(Request::Begin);
     }
 
-    /// Says that a key is about to come.
-    pub fn approach(&self) {
-        // As above.
-        let _ = self.requests.send(Request::Approach);
-    }
-
     /// Waits until the gateway was told of the keys that were written, or could not be told.
     pub async fn settle(&self) {
         self.ask(Request::Settle).await;
@@ -170,7 +164,6 @@ enum Request {
     Examine(oneshot::Sender<Vec<Finding>>),
     Measure(Histogram),
     Begin,
-    Approach,
     Settle(oneshot::Sender<()>),
 }
 
@@ -264,9 +257,6 @@ impl Room {
             Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Begin => {
                 let _ = self.guarded(|gateway| gateway.begin());
-            }
-            Request::Approach => {
-                let _ = self.guarded(|gateway| gateway.approach());
             }
             Request::Settle(reply) => {
                 while self.guarded(|gateway| gateway.catch_up()) == Ok(true) {}

@@ -20,7 +20,7 @@ struct Rows {
     immediate: bool,
     refusal: Option<GatewayError>,
     written: Vec<(i64, String)>,
-    approached: usize,
+    looks: usize,
 }
 
 struct Played(Arc<Mutex<Rows>>);
@@ -33,7 +33,8 @@ impl Played {
 
 impl Gateway for Played {
     fn observe(&mut self, channels: &[ChannelSelect]) -> Result<Vec<ChannelView>, GatewayError> {
-        let rows = self.rows();
+        let mut rows = self.rows();
+        rows.looks += 1;
         let is_meant = |view: &&ChannelView| {
             channels.iter().any(|select| match select {
                 ChannelSelect::Id(id) => view.id == *id,
@@ -61,10 +62,6 @@ impl Gateway for Played {
             answers.push(Ok(Published { reenabled: false, waited: Duration::ZERO, held: Duration::ZERO }));
         }
         answers
-    }
-
-    fn approach(&mut self) {
-        self.rows().approached += 1;
     }
 
     fn kind(&self) -> Option<GatewayKind> {
@@ -140,7 +137,7 @@ impl Stage {
             immediate: false,
             refusal: None,
             written: Vec::new(),
-            approached: 0,
+            looks: 0,
         }));
         let room = room(&rows, HashMap::new());
         Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
@@ -187,6 +184,15 @@ impl Stage {
     async fn look(&mut self) -> Option<(Origin, Result<Seen, GatewayError>)> {
         let order = self.room.order_look(&self.records, &self.vault.handle, self.now)?;
         Some((order.origin, order.carry_out().await))
+    }
+
+    /// The look at the channels of a key that comes.
+    fn look_ahead(&mut self, record: i64) -> Option<LookOrder> {
+        self.room.look_ahead(RecordId(record), &self.records, &self.vault.handle)
+    }
+
+    async fn looked_ahead(&mut self, order: LookOrder) {
+        self.room.looked_ahead(order.origin, order.carry_out().await, self.now);
     }
 
     fn judge(&mut self, (origin, seen): (Origin, Result<Seen, GatewayError>)) -> Option<DeliveryOrder> {
@@ -264,22 +270,95 @@ async fn an_adopted_channel_is_fed_on_whatever_the_config_calls_it_from_then_on(
     }
 }
 
-#[tokio::test]
-async fn a_gateway_is_opened_for_a_key_that_comes_and_not_once_more_while_keys_are_on_their_way() {
+/// Two channels that are fed, and a look ahead at the first on its way.
+async fn looking_ahead() -> (Stage, LookOrder) {
     let mut stage = Stage::new();
-    stage.list(&[(1, id(1))]);
-    stage.room.approach();
-    stage.refreshed(1, "first").await;
-    stage.room.approach();
+    stage.list(&[(1, id(1)), (2, id(2))]);
+    for record in [1, 2] {
+        stage.refreshed(record, "first").await;
+    }
+    stage.settle().await;
+    stage.rows().looks = 0;
+    let order = stage.look_ahead(1).expect("nothing is in its way");
+    (stage, order)
+}
+
+#[tokio::test]
+async fn a_key_that_comes_is_written_after_the_look_that_was_made_before_it_was_durable() {
+    for lands_first in [true, false] {
+        let (mut stage, order) = looking_ahead().await;
+        if lands_first {
+            stage.refreshed(1, "second").await;
+            assert!(stage.look().await.is_none(), "a look is under way");
+        }
+        stage.looked_ahead(order).await;
+        if !lands_first {
+            assert!(stage.look().await.is_none(), "nothing came yet");
+            stage.refreshed(1, "second").await;
+        }
+        let look = stage.look().await.unwrap();
+        let order = stage.judge(look).expect("the key before it is known as ours");
+        stage.write(order).await;
+        assert_eq!((stage.key(1).as_str(), stage.rows().looks), ("second", 1));
+        assert_eq!(stage.states(), [Delivered, Delivered]);
+    }
+}
+
+#[tokio::test]
+async fn what_was_seen_ahead_holds_for_the_key_it_was_seen_for_and_for_a_moment() {
+    type Meanwhile = fn(&mut Stage);
+    let cases: [(&str, Meanwhile); 4] = [
+        ("late", |stage| stage.now = at(2)),
+        ("the clock was set back", |stage| stage.now = at(-1)),
+        ("everything is looked at", |stage| stage.room.look_soon()),
+        ("other channels", |stage| stage.list(&[(2, id(2)), (1, id(1))])),
+    ];
+    for (what, meanwhile) in cases {
+        let (mut stage, order) = looking_ahead().await;
+        stage.looked_ahead(order).await;
+        meanwhile(&mut stage);
+        stage.refreshed(1, "second").await;
+        let look = stage.look().await.unwrap();
+        assert_eq!(stage.rows().looks, 2, "{what}");
+        let order = stage.judge(look).unwrap();
+        stage.write(order).await;
+        assert_eq!(stage.key(1), "second", "{what}");
+    }
+
+    let (mut stage, order) = looking_ahead().await;
+    stage.looked_ahead(order).await;
+    for record in [1, 2] {
+        stage.refreshed(record, "second").await;
+    }
+    stage.settle().await;
+    assert_eq!((stage.key(1).as_str(), stage.key(2).as_str()), ("second", "second"));
+}
+
+#[tokio::test]
+async fn a_strangers_key_that_was_seen_ahead_is_asked_about_as_ever() {
+    let (mut stage, _) = looking_ahead().await;
+    stage.room.busy = false;
+    stage.rows().views.get_mut(&1).unwrap().key = Some(Secret::new("a stranger's"));
+    let order = stage.look_ahead(1).unwrap();
+    stage.looked_ahead(order).await;
+    stage.refreshed(1, "second").await;
     let look = stage.look().await.unwrap();
-    stage.room.approach();
-    let order = stage.judge(look).unwrap();
-    stage.room.approach();
-    stage.write(order).await;
-    assert_eq!(stage.rows().approached, 1);
-    stage.room.approach();
-    stage.room.handle.settle().await;
-    assert_eq!(stage.rows().approached, 2);
+    assert!(stage.judge(look).is_none(), "it is not ours to write over");
+    assert_eq!(stage.states()[0], ChannelState::Foreign);
+}
+
+#[tokio::test]
+async fn nothing_is_looked_at_ahead_beside_something_else_or_where_something_is_wrong() {
+    let (mut stage, order) = looking_ahead().await;
+    assert!(stage.look_ahead(2).is_none(), "a look is under way");
+    stage.looked_ahead(order).await;
+    assert!(stage.look_ahead(3).is_none(), "feeds no channel here");
+    stage.room.writable = false;
+    assert!(stage.look_ahead(2).is_none(), "no key can be written");
+    stage.room.writable = true;
+    stage.refreshed(1, "second").await;
+    assert!(stage.look_ahead(2).is_none(), "a key waits");
+    assert_eq!(stage.rows().looks, 1);
 }
 
 #[tokio::test]

@@ -111,10 +111,6 @@ impl Gateway for SqliteGateway {
         self.kind
     }
 
-    fn approach(&mut self) {
-        self.visit = self.visit().ok();
-    }
-
     fn stays(&self) -> bool {
         self.visit.is_some()
     }
