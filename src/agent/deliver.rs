@@ -34,7 +34,8 @@ use crate::vault::{Change, VaultHandle};
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often while a database is missing or not migrated yet, and while a late key is watched.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
-/// How many keys may wait to be written before nothing more is asked for: what is written in some hundredths of a second.
+/// How many keys may be on their way from their answer into a gateway before nothing more is asked for: what is written
+/// in some hundredths of a second.
 const BEHIND: usize = 4 * BATCH;
 /// For how long only we may have written before people are told.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
@@ -317,10 +318,10 @@ impl Room {
         }
     }
 
-    /// Whether so many keys wait here to be written that more would wait long. While none can be written at all they
-    /// wait in any case, and the tokens must not die meanwhile.
-    pub fn is_behind(&self) -> bool {
-        self.trouble.is_none() && self.dirty.len() >= BEHIND
+    /// Whether so many keys wait here to be written that more would wait long; `coming` more wait for the vault. While
+    /// none can be written at all they wait in any case, and the tokens must not die meanwhile.
+    pub fn is_behind(&self, coming: usize) -> bool {
+        self.trouble.is_none() && self.dirty.len() + coming >= BEHIND
     }
 
     /// Look at this channel next.

@@ -84,6 +84,11 @@ impl Queue {
         Some(id)
     }
 
+    /// How many refreshes have left and have no answer yet.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
     /// A refresh at this host got its answer, or did not leave; pauses that are over are forgotten.
     pub fn done(&mut self, host: &str, now: Timestamp) {
         self.in_flight = self.in_flight.saturating_sub(1);

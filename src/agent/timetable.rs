@@ -41,7 +41,11 @@ impl Agent {
         }
         self.tell_unsure(now);
         if !self.stopping && self.is_owner() {
-            while let Some(id) = self.queue.pop(|gateway| self.rooms.get(gateway).is_some_and(Room::is_behind)) {
+            loop {
+                // What is flying and not in flight has its answer, and waits for the vault.
+                let coming = self.flights.len().saturating_sub(self.queue.in_flight());
+                let is_behind = |gateway: &str| self.rooms.get(gateway).is_some_and(|room| room.is_behind(coming));
+                let Some(id) = self.queue.pop(is_behind) else { break };
                 self.launch(id);
             }
         }
