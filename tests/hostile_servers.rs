@@ -306,7 +306,7 @@ fn row_45_a_lost_answer_is_asked_for_once_more_while_the_key_lives() {
     }
     for (name, endpoint) in &endpoints {
         // Beyond its death it is asked like any other failure, until the server comes to its senses.
-        assert!(endpoint.wait_for_requests(5, 2 * LIFE), "{name}: {}", agent.output());
+        assert!(endpoint.wait_for_requests(5, 3 * LIFE), "{name}: {}", agent.output());
         let requests = endpoint.requests();
         let lived = |request: &&Request| request.at < requests[0].at + LIFE - Duration::from_millis(50);
         let while_it_lived = requests.iter().skip(1).filter(lived).count();

@@ -26,6 +26,8 @@ pub(super) struct Dialect {
     fingerprint_age: (&'static str, &'static str),
     /// Takes the lock, given its name; 1 when it is ours.
     pub lock: &'static str,
+    /// Gives the lock back, given its name.
+    pub unlock: &'static str,
     /// Whose the lock is, given its name: the session's number; no row or NULL when it is free.
     pub lock_holder: &'static str,
     /// A condition: the lock, given its name, is this very session's.
@@ -81,6 +83,7 @@ static POSTGRES: Dialect = Dialect {
         "; CREATE INDEX IF NOT EXISTS one_api_sidecar_fingerprint_age ON one_api_sidecar_fingerprint (record, kind, at)",
     ),
     lock: "SELECT CASE WHEN pg_try_advisory_lock(?::bigint) THEN 1 ELSE 0 END::bigint",
+    unlock: "SELECT CASE WHEN pg_advisory_unlock(?::bigint) THEN 1 ELSE 0 END::bigint",
     lock_holder: "SELECT pid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
         AND ((classid::bigint << 32) | objid::bigint) = ?::bigint",
@@ -115,6 +118,7 @@ static MYSQL: Dialect = Dialect {
     table_end: " ENGINE = InnoDB DEFAULT CHARSET = utf8mb4 COLLATE = utf8mb4_bin",
     fingerprint_age: (", INDEX one_api_sidecar_fingerprint_age (record, kind, at)", ""),
     lock: "SELECT CAST(COALESCE(GET_LOCK(CONCAT('one_api_sidecar.', ?), 0), 0) AS SIGNED)",
+    unlock: "SELECT CAST(COALESCE(RELEASE_LOCK(CONCAT('one_api_sidecar.', ?)), 0) AS SIGNED)",
     lock_holder: "SELECT id FROM (SELECT CAST(IS_USED_LOCK(CONCAT('one_api_sidecar.', ?)) AS SIGNED) AS id) AS held
         WHERE id IS NOT NULL",
     lock_is_ours: "COALESCE(IS_USED_LOCK(CONCAT('one_api_sidecar.', ?)) = CONNECTION_ID(), 0)",

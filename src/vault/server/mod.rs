@@ -125,22 +125,40 @@ impl Door {
 
     fn open_here(self: &Arc<Self>, key: &EncryptionKey) -> Result<(Box<dyn Backing>, Contents), Trouble> {
         let (mut session, lock, ground) = self.take()?;
-        if ground.found(&mut session, &self.address)? != Found::Whole {
+        match self.begin(&mut session, &lock, &ground, key) {
+            Ok((sealing, ownership, contents)) => {
+                Ok((Box::new(ServerStore::new(Arc::clone(self), sealing, session, ownership)), contents))
+            }
+            Err(trouble) => {
+                lock.give_back(session);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Reads the vault, or makes it, and becomes its owner. The session has the lock.
+    fn begin(
+        &self,
+        session: &mut Session,
+        lock: &LockName,
+        ground: &Ground,
+        key: &EncryptionKey,
+    ) -> Result<((Seal, Fingerprinter), Ownership, Contents), Trouble> {
+        if ground.found(session, &self.address)? != Found::Whole {
             if self.seen() > 0 {
                 // It was there a moment ago.
                 let (server, missing) = (self.address.to_string(), "every table".to_owned());
                 return Err(VaultReason::ServerGone { server, missing }.into());
             }
-            tables::make(&mut session, &self.address, key)?;
+            tables::make(session, &self.address, key)?;
         }
-        let (seal, fingerprinter) = unlock(&mut session, key)?;
+        let sealing = unlock(session, key)?;
         // Read before anything is changed: what cannot be read stays as it is.
-        let contents = read(&mut session, &seal)?;
-        let ownership = Ownership::begin(&mut session, lock)?;
+        let contents = read(session, &sealing.0)?;
+        let ownership = Ownership::begin(session, lock.clone())?;
         let contents = Contents { behind: ownership.commits < self.seen(), ..contents };
         self.note(ownership.commits);
-        let store = ServerStore::new(Arc::clone(self), (seal, fingerprinter), session, ownership);
-        Ok((Box::new(store), contents))
+        Ok((sealing, ownership, contents))
     }
 
     /// Reads the vault beside its owner, in one state.
@@ -195,19 +213,22 @@ impl Door {
     /// # Errors
     /// When somebody owns it, there is none, or it cannot be read. The vault is as before then.
     pub(super) fn rekey(&self, old: &EncryptionKey, new: &EncryptionKey) -> Result<(), VaultError> {
-        let rekey = || -> Result<(), Trouble> {
-            let (mut session, lock, _) = self.take()?;
-            self.expect_whole(&mut session)?;
-            let (from, _) = unlock(&mut session, old)?;
-            let ownership = Ownership::begin(&mut session, lock)?;
+        let turn = |session: &mut Session, lock: &LockName| -> Result<(), Trouble> {
+            self.expect_whole(session)?;
+            let (from, _) = unlock(session, old)?;
+            let ownership = Ownership::begin(session, lock.clone())?;
             session.run("BEGIN")?;
-            if !ownership.count(&mut session, ownership.commits + 1)? {
+            if !ownership.count(session, ownership.commits + 1)? {
                 return Err(Trouble::Cut("the session that owned the vault is another one now".into()));
             }
-            reseal(&mut session, &self.address, &from, &Seal::with(Some(new)))?;
-            session.run("COMMIT")?;
-            session.close();
-            Ok(())
+            reseal(session, &self.address, &from, &Seal::with(Some(new)))?;
+            session.run("COMMIT")
+        };
+        let rekey = || -> Result<(), Trouble> {
+            let (mut session, lock, _) = self.take()?;
+            let turned = turn(&mut session, &lock);
+            lock.give_back(session);
+            turned
         };
         rekey().map_err(|trouble| self.named(trouble))
     }

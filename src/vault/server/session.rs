@@ -105,6 +105,8 @@ pub(super) struct Session {
     runtime: Option<Runtime>,
     /// The server's number for this session.
     pub(super) number: i64,
+    /// How long a statement may take.
+    patience: Duration,
 }
 
 impl Drop for Session {
@@ -145,7 +147,7 @@ impl Session {
                 Err(_) => late(),
             }
         });
-        let mut session = Self { wire: None, runtime: Some(runtime), number: 0 };
+        let mut session = Self { wire: None, runtime: Some(runtime), number: 0, patience: STATEMENT };
         session.wire = Some(connected?);
         let number = match address.engine() {
             Engine::Postgres => "SELECT pg_backend_pid()::bigint",
@@ -195,7 +197,12 @@ impl Session {
         Ok(self.rows(sql, values)?.into_iter().next())
     }
 
-    /// Ends it in good order, so that the server frees the lock at once.
+    /// Leaves nobody waiting long for what is still said before the end.
+    pub(super) fn hurry(&mut self) {
+        self.patience = FAREWELL;
+    }
+
+    /// Ends it in good order.
     pub(super) fn close(mut self) {
         if let (Some(wire), Some(runtime)) = (self.wire.take(), &self.runtime) {
             let closing = async {
@@ -213,11 +220,11 @@ impl Session {
         let (Some(wire), Some(runtime)) = (&mut self.wire, &self.runtime) else {
             return Err(Trouble::Cut("the connection is closed".into()));
         };
-        let done = runtime.block_on(async { tokio::time::timeout(STATEMENT, work(wire)).await });
+        let done = runtime.block_on(async { tokio::time::timeout(self.patience, work(wire)).await });
         let trouble = match done {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => judge(&error),
-            Err(_) => Trouble::Cut(format!("no answer within {} s", STATEMENT.as_secs())),
+            Err(_) => Trouble::Cut(format!("no answer within {} s", self.patience.as_secs())),
         };
         if matches!(trouble, Trouble::Cut(_)) {
             self.wire = None;

@@ -247,7 +247,7 @@ impl Drop for ServerStore {
         if let Some(session) = self.session.take()
             && tokio::runtime::Handle::try_current().is_err()
         {
-            session.close();
+            self.ownership.end(session);
         }
     }
 }
