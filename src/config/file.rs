@@ -14,7 +14,7 @@ use crate::config::lines::Lines;
 use crate::config::plan::{Algorithm, ClientAuth, Encoding, Method, OnForeignKey, OnLostAnswer};
 use crate::config::syntax::Syntax;
 use crate::config::words::{AutoOrLength, GrantType, Kind, PresetName, Reenable, Rotates, repeatable};
-use crate::config::{places, preset};
+use crate::config::{pieces, places, preset};
 use crate::notify::services::{REGISTRY, Service};
 use crate::reason::{ConfigReason, Language};
 use crate::secret::{SecretSource, TextOrSecret};
@@ -35,18 +35,33 @@ pub struct Config {
 impl Config {
     /// Reads the text; what cannot be read is left out and told.
     pub fn parse(text: &str) -> (Self, Vec<Problem>) {
-        let mut syntax = Syntax::of(text);
         let lines = Lines::of(text);
-        let mut reader = Reader { problems: std::mem::take(&mut syntax.problems) };
-        let mut root = syntax.tree().into_inner();
-        preset::fill(&mut root);
-        let root = Spanned::new(0..0, DeValue::Table(root));
-        let tables = Tables::from_toml(root, "", &mut reader).unwrap_or_default();
-        let mut told = Told { unreliable_from: syntax.unreliable_from, broken: syntax.broken, fields: Vec::new() };
-        let mut problems = explain(reader.problems, &lines);
+        let (tables, problems, mut told) = match pieces::read(text) {
+            Some((tables, problems)) => (tables, problems, Told::default()),
+            None => Self::parse_whole(text),
+        };
+        let mut problems = explain(problems, &lines);
         problems.retain(|problem| told.is_reliable(problem));
         told.fields = fields_of(&problems);
         (Self { tables, lines, told }, problems)
+    }
+
+    /// By one tree of the whole text, whatever is wrong with it.
+    pub(super) fn parse_whole(text: &str) -> (Tables, Vec<Problem>, Told) {
+        let mut syntax = Syntax::of(text);
+        let mut reader = Reader { problems: std::mem::take(&mut syntax.problems) };
+        let mut root = syntax.tree().into_inner();
+        preset::fill(&mut root);
+        let tables = Tables::of(root, &mut reader);
+        let told = Told { unreliable_from: syntax.unreliable_from, broken: syntax.broken, fields: Vec::new() };
+        (tables, reader.problems, told)
+    }
+}
+
+impl Tables {
+    /// From TOML's tree.
+    pub(super) fn of(root: DeTable<'_>, reader: &mut Reader) -> Self {
+        Self::from_toml(Spanned::new(0..0, DeValue::Table(root)), "", reader).unwrap_or_default()
     }
 }
 
@@ -482,26 +497,17 @@ impl<T: FromToml> FromToml for OneOrMany<T> {
     }
 }
 
-/// Reads a table or a list of them. The label comes before the reading: it is in the problems.
+/// Reads a table or a list of them.
 fn entries<T: FromToml>(value: Spanned<DeValue<'_>>, field: &str, reader: &mut Reader) -> Option<Vec<Entry<T>>> {
-    let read = |value: Spanned<DeValue<'_>>, label: String, reader: &mut Reader| {
-        let span = value.span();
-        T::from_toml(value, &label, reader).map(|value| Entry { label, at: At { value, span } })
-    };
     let span = value.span();
     match value.into_inner() {
         table @ DeValue::Table(_) => {
-            let label = name_in(&table).map_or_else(|| field.to_owned(), |name| format!("{field} \"{name}\""));
-            Some(read(Spanned::new(span, table), label, reader).into_iter().collect())
+            Some(Entry::read(Spanned::new(span, table), field, None, reader).into_iter().collect())
         }
         DeValue::Array(array) => {
             let mut entries = Vec::with_capacity(array.len());
             for (index, item) in array.into_iter().enumerate() {
-                let label = match name_in(item.get_ref()) {
-                    Some(name) => format!("{field} \"{name}\""),
-                    None => format!("{field} #{}", index + 1),
-                };
-                entries.extend(read(item, label, reader));
+                entries.extend(Entry::read(item, field, Some(index + 1), reader));
             }
             Some(entries)
         }
@@ -510,6 +516,25 @@ fn entries<T: FromToml>(value: Spanned<DeValue<'_>>, field: &str, reader: &mut R
             reader.error(field, span, reason);
             None
         }
+    }
+}
+
+impl<T: FromToml> Entry<T> {
+    /// Reads one of a field's tables; without a name it is called by its number (from 1), if there are several. The
+    /// label comes before the reading: it is in the problems.
+    pub(super) fn read(
+        value: Spanned<DeValue<'_>>,
+        field: &str,
+        number: Option<usize>,
+        reader: &mut Reader,
+    ) -> Option<Self> {
+        let label = match (name_in(value.get_ref()), number) {
+            (Some(name), _) => format!("{field} \"{name}\""),
+            (None, Some(number)) => format!("{field} #{number}"),
+            (None, None) => field.to_owned(),
+        };
+        let span = value.span();
+        T::from_toml(value, &label, reader).map(|value| Self { label, at: At { value, span } })
     }
 }
 

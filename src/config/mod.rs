@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod diff;
 pub mod file;
 pub mod lines;
+mod pieces;
 mod places;
 pub mod plan;
 mod preset;
