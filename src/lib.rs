@@ -49,6 +49,7 @@ pub mod reason;
 pub mod secret;
 pub mod secrets;
 pub mod shape;
+pub mod shared;
 pub mod telemetry;
 pub mod time;
 pub mod transport;

@@ -4,6 +4,7 @@
 //! [`std::time::Duration`]s. Pure rooms take `now` as an argument.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,22 +12,25 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 /// A moment in milliseconds since the Unix epoch; arithmetic saturates.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Timestamp(i64);
+///
+/// Kept as one more than that: a moment that may not be there (`Option`) takes no more memory than one that is, and there
+/// are ten of them for each credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "i64", into = "i64")]
+pub struct Timestamp(NonZeroU64);
 
 /// The last moment that can be named; lifetimes beyond it are cut to it.
 const LAST: i64 = 253_402_207_200_000; // 9999-12-30T22:00:00Z, jiff's last moment in every time zone
 
 impl Timestamp {
     /// The end of the year 9999: "never".
-    pub const MAX: Self = Self(LAST);
+    pub const MAX: Self = Self(NonZeroU64::MIN.saturating_add(LAST as u64));
     /// The Unix epoch.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self(NonZeroU64::MIN);
 
     /// From milliseconds since the epoch, cut to the years 1970 to 9999.
     pub fn from_millis(milliseconds: i64) -> Self {
-        Self(milliseconds.clamp(0, LAST))
+        Self(NonZeroU64::MIN.saturating_add(milliseconds.clamp(0, LAST).unsigned_abs()))
     }
 
     /// From seconds since the epoch, cut to the years 1970 to 9999.
@@ -36,22 +40,22 @@ impl Timestamp {
 
     /// Milliseconds since the epoch.
     pub fn as_millis(self) -> i64 {
-        self.0
+        (self.0.get() - 1).cast_signed()
     }
 
     /// Whole seconds since the epoch.
     pub fn as_seconds(self) -> i64 {
-        self.0 / 1000
+        self.as_millis() / 1000
     }
 
     /// The time from `earlier` to here; zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+        Duration::from_millis(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// The moment this one is called by a clock that was set by so many milliseconds, forward or back.
     pub fn shifted(self, milliseconds: i64) -> Self {
-        Self::from_millis(self.0.saturating_add(milliseconds))
+        Self::from_millis(self.as_millis().saturating_add(milliseconds))
     }
 
     /// Parses an RFC 3339 date and time with any offset.
@@ -66,7 +70,7 @@ impl Timestamp {
     }
 
     fn moment(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX)
+        jiff::Timestamp::from_millisecond(self.as_millis()).unwrap_or(jiff::Timestamp::MAX)
     }
 
     /// The hour and minute in the machine's time zone, "14:05", with the date before it when it is not today's.
@@ -127,6 +131,24 @@ pub fn missing_zone() -> Option<String> {
     jiff::tz::TimeZone::try_system().is_err().then(|| named.to_string_lossy().into_owned())
 }
 
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::EPOCH
+    }
+}
+
+impl From<i64> for Timestamp {
+    fn from(milliseconds: i64) -> Self {
+        Self::from_millis(milliseconds)
+    }
+}
+
+impl From<Timestamp> for i64 {
+    fn from(moment: Timestamp) -> Self {
+        moment.as_millis()
+    }
+}
+
 impl From<SystemTime> for Timestamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -137,14 +159,14 @@ impl From<SystemTime> for Timestamp {
 impl std::ops::Add<Duration> for Timestamp {
     type Output = Self;
     fn add(self, length: Duration) -> Self {
-        Self::from_millis(self.0.saturating_add(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.as_millis().saturating_add(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
 impl std::ops::Sub<Duration> for Timestamp {
     type Output = Self;
     fn sub(self, length: Duration) -> Self {
-        Self::from_millis(self.0.saturating_sub(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
+        Self::from_millis(self.as_millis().saturating_sub(i64::try_from(length.as_millis()).unwrap_or(i64::MAX)))
     }
 }
 
@@ -210,7 +232,7 @@ pub struct ManualClock {
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self { now: Arc::new(AtomicI64::new(start.0)), awake: Arc::default(), slept: Arc::default() }
+        Self { now: Arc::new(AtomicI64::new(start.as_millis())), awake: Arc::default(), slept: Arc::default() }
     }
 
     /// Lets time pass: every clock goes on.
@@ -229,13 +251,13 @@ impl ManualClock {
 
     /// Somebody sets the wall clock, forward or back.
     pub fn set(&self, moment: Timestamp) {
-        self.now.store(moment.0, Ordering::SeqCst);
+        self.now.store(moment.as_millis(), Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.now.load(Ordering::SeqCst))
+        Timestamp::from_millis(self.now.load(Ordering::SeqCst))
     }
 
     fn uptime(&self) -> Uptime {

@@ -198,7 +198,7 @@ impl Agent {
         self.active.insert(id, Box::new(Active { forced_by_pass, ..Active::new(plan) }));
         let now = self.now();
         let Some(record) = self.records.get_mut(&id) else { return };
-        if record.state.token_url != plan.endpoint.url.as_str() && record.refresh_token.is_some() {
+        if *record.state.token_url != *plan.endpoint.url.as_str() && record.refresh_token.is_some() {
             tracing::warn!(credential = %plan.name, "token_url changed: the refresh token goes to another address from now on");
         }
         if let Some(settled) = record.found_marker(plan, now, fastrand::f64()) {

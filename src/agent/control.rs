@@ -216,7 +216,7 @@ impl Agent {
         let known = self.rooms.get_mut(gateway.as_str()).and_then(|room| {
             let target = room.targets.iter().find(|target| target.standing.id == Some(*channel))?;
             let (credential, record, standing) = (target.credential.to_string(), target.record, &target.standing);
-            let name = ChannelName { gateway: gateway.clone(), id: standing.id, name: standing.name.clone() };
+            let name = ChannelName { gateway: gateway.clone(), id: standing.id, name: standing.name.to_string() };
             let notes = if *give_back { room.release(*channel) } else { room.adopt(*channel) };
             Some((credential, record, name, notes))
         });

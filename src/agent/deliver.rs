@@ -136,11 +136,11 @@ pub struct Standing {
     /// In a word.
     pub state: ChannelState,
     /// Why, where there is something to say.
-    pub reason: Option<ChannelReason>,
+    pub reason: Option<Box<ChannelReason>>,
     /// Its id, once it is known.
     pub id: Option<i64>,
     /// Its name, once it was seen.
-    pub name: String,
+    pub name: Arc<str>,
     /// The gateway's status number.
     pub status: Option<i64>,
     /// When a key was last delivered.
@@ -150,8 +150,8 @@ pub struct Standing {
 impl Standing {
     fn unseen(select: &ChannelSelect) -> Self {
         let (id, name) = match select {
-            ChannelSelect::Id(id) => (Some(*id), String::new()),
-            ChannelSelect::Name(name) => (None, name.clone()),
+            ChannelSelect::Id(id) => (Some(*id), Arc::default()),
+            ChannelSelect::Name(name) => (None, name.as_str().into()),
         };
         Self { state: ChannelState::Pending, reason: None, id, name, status: None, delivered_at: None }
     }
@@ -364,7 +364,7 @@ impl Room {
     /// one of the config's channels.
     pub fn adopt(&mut self, id: i64) -> Option<Vec<Change>> {
         let target = self.targets.iter().find(|target| target.standing.id == Some(id))?;
-        let replaced = target.standing.reason == Some(ChannelReason::Replaced);
+        let replaced = target.standing.reason.as_deref() == Some(&ChannelReason::Replaced);
         self.look_soon();
         self.looked = false;
         if replaced {

@@ -117,7 +117,7 @@ impl Flight {
         // The marker is durable before the request leaves, and there is room for its answer. What is sent is known as
         // seen from here on, even if an earlier note of it was not taken.
         let mut record = self.record.clone();
-        record.state.token_url = self.plan.endpoint.url.to_string();
+        record.state.token_url = self.plan.endpoint.url.as_str().into();
         record.begin(clock.now());
         let token = match self.plan.grant {
             Grant::RefreshToken { .. } => record.token_to_send().cloned(),

@@ -48,7 +48,7 @@ impl Agent {
         let well = room.targets.iter().map(|target| &target.standing).filter(|_| first);
         let well: Vec<ChannelName> = well
             .filter(|standing| standing.state == ChannelState::Delivered)
-            .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.clone() })
+            .map(|standing| ChannelName { gateway: name.to_owned(), id: standing.id, name: standing.name.to_string() })
             .collect();
         let news: Vec<RecordId> = if first || lag_changed || room.writable != was_writable {
             room.targets.iter().map(|target| target.record).collect()

@@ -228,7 +228,7 @@ impl Agent {
         Some(if owner.client == ClientIdentity::of(plan) {
             shared(owner)
         } else {
-            TokenReason::OtherClientsSeed { client_id: owner.client.client_id.clone() }
+            TokenReason::OtherClientsSeed { client_id: owner.client.client_id.to_string() }
         })
     }
 

@@ -18,7 +18,7 @@ pub struct Adoption {
     /// `channels.created_time`: another one is another channel.
     pub created_time: i64,
     /// `channels.name` at the last look.
-    pub name: String,
+    pub name: Arc<str>,
     /// Which credential feeds it.
     pub record: RecordId,
     /// The key it held before we came.

@@ -13,6 +13,7 @@ use crate::config::plan::{CredentialPlan, Grant};
 use crate::credential::policy::{LONGEST_WAIT, backoff, slow_backoff};
 use crate::reason::{Reason, TokenReason};
 use crate::secret::Secret;
+use crate::shared::Shared;
 use crate::time::Timestamp;
 
 pub use grant::AccessGrant;
@@ -26,15 +27,16 @@ pub struct RecordId(pub i64);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ClientIdentity {
     /// The `grant_type` parameter.
-    pub grant_type: String,
+    pub grant_type: Shared,
     /// The client's identifier; empty where the service has none.
-    pub client_id: String,
+    pub client_id: Shared,
 }
 
 impl ClientIdentity {
     /// The identity a plan speaks with.
     pub fn of(plan: &CredentialPlan) -> Self {
-        Self { grant_type: plan.grant.as_str().into(), client_id: plan.endpoint.client_id.clone().unwrap_or_default() }
+        let client_id = plan.endpoint.client_id.as_deref().unwrap_or_default();
+        Self { grant_type: plan.grant.as_str().into(), client_id: client_id.into() }
     }
 }
 
@@ -63,7 +65,7 @@ pub struct Record {
 #[serde(default)]
 pub struct State {
     /// The token endpoint that was asked last.
-    pub token_url: String,
+    pub token_url: Shared,
     /// How often a refresh succeeded.
     pub generation: u64,
     /// A request is under way: durable before it leaves.
@@ -267,7 +269,7 @@ impl Record {
             refresh_token: None,
             candidate: None,
             access: None,
-            state: State { token_url: plan.endpoint.url.to_string(), ..State::default() },
+            state: State { token_url: plan.endpoint.url.as_str().into(), ..State::default() },
         }
     }
 
@@ -309,7 +311,7 @@ impl Record {
 
     /// Whether it is halted without a refresh token to go on with.
     pub fn has_nothing_to_send(&self) -> bool {
-        self.state.halt.is_some() && self.client.grant_type == "refresh_token" && self.token_to_send().is_none()
+        self.state.halt.is_some() && *self.client.grant_type == *"refresh_token" && self.token_to_send().is_none()
     }
 
     /// Notes that a request is about to leave; to be made durable first.

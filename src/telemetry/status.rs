@@ -308,15 +308,16 @@ pub fn credential(known: &Known<'_>, language: Language, now: Timestamp) -> Cred
             .channels
             .iter()
             .map(|(gateway, standing, trouble)| {
-                let problem = standing.reason.clone().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
-                    let gateway = (*gateway).to_owned();
-                    let channel = ChannelName { gateway, id: standing.id, name: standing.name.clone() };
-                    say_of(&reason, &channel.address())
-                });
+                let problem =
+                    standing.reason.as_deref().cloned().map(Reason::from).or_else(|| trouble.clone()).map(|reason| {
+                        let gateway = (*gateway).to_owned();
+                        let channel = ChannelName { gateway, id: standing.id, name: standing.name.to_string() };
+                        say_of(&reason, &channel.address())
+                    });
                 ChannelStatus {
                     gateway: (*gateway).to_owned(),
                     id: standing.id,
-                    name: standing.name.clone(),
+                    name: standing.name.to_string(),
                     state: standing.state,
                     status: standing.status,
                     delivered_at: standing.delivered_at,

@@ -40,8 +40,8 @@ impl StoredRecord {
         Ok(Self {
             id: record.id.0,
             name: record.name.clone(),
-            grant_type: record.client.grant_type.clone(),
-            client_id: record.client.client_id.clone(),
+            grant_type: record.client.grant_type.to_string(),
+            client_id: record.client.client_id.to_string(),
             refresh_token: kept("refresh_token", record.refresh_token.as_ref())?,
             candidate: kept("candidate", record.candidate.as_ref())?,
             access,
@@ -59,7 +59,10 @@ impl StoredRecord {
         Ok(Record {
             id: RecordId(self.id),
             name: self.name,
-            client: ClientIdentity { grant_type: self.grant_type, client_id: self.client_id },
+            client: ClientIdentity {
+                grant_type: self.grant_type.as_str().into(),
+                client_id: self.client_id.as_str().into(),
+            },
             refresh_token: taken("refresh_token", self.refresh_token)?,
             candidate: taken("candidate", self.candidate)?,
             access,
@@ -88,7 +91,7 @@ impl StoredAdoption {
             gateway: adoption.gateway.to_string(),
             channel: adoption.channel,
             created_time: adoption.created_time,
-            name: adoption.name.clone(),
+            name: adoption.name.to_string(),
             record: adoption.record.0,
             displaced: adoption.displaced.as_ref().map(keep).transpose()?,
             state: write_json(&adoption.state)?,
@@ -102,7 +105,7 @@ impl StoredAdoption {
             gateway: self.gateway.into(),
             channel: self.channel,
             created_time: self.created_time,
-            name: self.name,
+            name: self.name.into(),
             record: RecordId(self.record),
             state: read_json(&self.state)?,
         })

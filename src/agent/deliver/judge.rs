@@ -234,7 +234,7 @@ impl Room {
         let (view, record, key) = (view?, record?, key?);
         let delivery = self.delivery(index, view, record, key, owner, reenable, fingerprinter, now);
         // Another try is not told of, and does not end what was.
-        let (state, reason) = match &self.targets[index].standing.reason {
+        let (state, reason) = match self.targets[index].standing.reason.as_deref() {
             Some(ChannelReason::Refused) => (ChannelState::Unsupported, Some(ChannelReason::Refused)),
             _ => (ChannelState::Pending, None),
         };
@@ -356,7 +356,7 @@ impl Room {
                 gateway: Arc::clone(&self.plan.name),
                 channel: view.id,
                 created_time: view.created_time,
-                name: view.name.clone(),
+                name: view.name.as_str().into(),
                 record: target.record,
                 displaced: view.key.clone(),
                 state: AdoptionState::default(),
@@ -368,7 +368,9 @@ impl Room {
             adoption.displaced = view.key.clone();
             before.push(Change::Adoption(adoption.clone()));
         }
-        adoption.name.clone_from(&view.name);
+        if *adoption.name != *view.name {
+            adoption.name = view.name.as_str().into();
+        }
         adoption.state.selected_by = selected_by;
         if owner == Owner::Unadopted {
             // The displaced key is safe before it is displaced.

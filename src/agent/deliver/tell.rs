@@ -47,16 +47,18 @@ impl Room {
         let id_before = target.standing.id;
         if let Some(view) = view {
             target.standing.id = Some(view.id);
-            target.standing.name.clone_from(&view.name);
+            if *target.standing.name != *view.name {
+                target.standing.name = view.name.as_str().into();
+            }
             target.standing.status = Some(view.status.as_i64());
         } else if state == ChannelState::Missing {
             target.standing.status = None;
         }
         let state_before = target.standing.state;
-        let changed = state_before != state || target.standing.reason != reason;
+        let changed = state_before != state || target.standing.reason.as_deref() != reason.as_ref();
         let was_trouble = target.told_trouble || target.told_undelivered;
         target.standing.state = state;
-        target.standing.reason.clone_from(&reason);
+        target.standing.reason = reason.clone().map(Box::new);
         let topic = trouble_topic(state, reason.as_ref());
         if changed && let Some(topic) = topic {
             // Until it is over: a key on its way does not end it.
@@ -128,7 +130,7 @@ impl Room {
         let channel = ChannelName {
             gateway: self.plan.name.to_string(),
             id: target.standing.id,
-            name: target.standing.name.clone(),
+            name: target.standing.name.to_string(),
         };
         Event { credential: Some(target.credential.to_string()), channel: Some(channel), ..Event::new(now, topic) }
     }
