@@ -9,6 +9,7 @@
 //! cargo bench --bench performance -- --storm 10000 64 0                        # storms only, for a profiler: how many
 //!                                                   # are due, how many in flight, the endpoint's latency in ms
 //! cargo bench --bench performance -- --lone 60                                 # single refreshes only, so many of them
+//! cargo bench --bench performance -- --soak 30                                 # the soak only, so many minutes
 //! ```
 //!
 //! The program is measured as people run it: the release binary, as a child process, with its log on. The token
@@ -100,9 +101,15 @@ fn main() -> ExitCode {
             println!("{}", lone::measure(turns.parse().unwrap()).in_words());
             return ExitCode::SUCCESS;
         }
+        ["--soak", minutes] => {
+            let soak = soak::measure(Duration::from_secs_f64(60.0 * minutes.parse::<f64>().unwrap()));
+            println!("{}", soak.in_words());
+            return ExitCode::SUCCESS;
+        }
         [] | ["--write", _] => {}
         _ => {
-            eprintln!("there is --write FILE, --storm SIZE IN_FLIGHT MILLISECONDS, --lone TURNS, and nothing else");
+            let others = "--storm SIZE IN_FLIGHT MILLISECONDS, --lone TURNS, --soak MINUTES";
+            eprintln!("there is --write FILE, {others}, and nothing else");
             return ExitCode::from(2);
         }
     }

@@ -145,21 +145,14 @@ impl Report {
         self.writer_goals(&mut row);
         self.idle_goals(&mut row);
         if let Some(soak) = &self.soak {
-            let (slope, error) = soak.slope;
             let days = soak.refreshes as f64 / CREDENTIALS as f64 / 24.0;
             row([
                 format!("soak, {:.0} min, {} refreshes", soak.lasted.as_secs_f64() / 60.0, soak.refreshes),
                 "memory's slope 0 within noise, descriptors constant".into(),
                 format!("{CREDENTIALS} credentials refreshed hourly: {days:.0} days"),
-                format!(
-                    "{slope:+.1} ± {:.1} KiB/min at {:.1} MB; {}–{} descriptors",
-                    2.0 * error,
-                    soak.resident * 1024.0 / 1e6,
-                    soak.descriptors.0,
-                    soak.descriptors.1
-                ),
+                soak.in_words(),
                 "–".into(),
-                met(slope <= 2.0 * error || slope < 1.0),
+                met(soak.is_flat()),
             ]);
         }
         rows

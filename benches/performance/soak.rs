@@ -23,7 +23,22 @@ pub struct Soak {
     pub descriptors: (usize, usize),
 }
 
-/// Runs for so long.
+impl Soak {
+    /// In a line.
+    pub fn in_words(&self) -> String {
+        let ((slope, error), (fewest, most)) = (self.slope, self.descriptors);
+        let megabytes = self.resident * 1024.0 / 1e6;
+        format!("{slope:+.1} ± {:.1} KiB/min at {megabytes:.1} MB; {fewest}–{most} descriptors", 2.0 * error)
+    }
+
+    /// Whether the memory stayed as it was, within noise.
+    pub fn is_flat(&self) -> bool {
+        let (slope, error) = self.slope;
+        slope <= 2.0 * error || slope < 1.0
+    }
+}
+
+/// Runs for so long; says each minute how much memory it is.
 pub fn measure(length: Duration) -> Soak {
     let scene = Scene::new(CREDENTIALS);
     scene.endpoint.set_lifetime(LIFETIME);
@@ -31,8 +46,13 @@ pub fn measure(length: Duration) -> Soak {
     agent.said("is ready");
     let began = Instant::now();
     let (mut samples, mut open) = (Vec::new(), Vec::new());
+    let mut minute = 0;
     while began.elapsed() < length {
         std::thread::sleep(Duration::from_millis(500));
+        if began.elapsed().as_secs() / 60 > minute {
+            minute += 1;
+            eprintln!("{minute} min: {} KiB of its own", agent.footprint().own);
+        }
         if began.elapsed() > length / 3 {
             samples.push((began.elapsed().as_secs_f64() / 60.0, agent.footprint().own as f64));
             open.push(descriptors(agent.id()));
