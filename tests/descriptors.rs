@@ -1,5 +1,5 @@
-//! Many credentials due at once: under a small limit of open files (fault row 65), and beside a gateway that takes no
-//! key for a while.
+//! Many credentials due at once: under a small limit of open files (fault row 65), beside a gateway that takes no key for
+//! a while, and when those that got ready may not leave any more (rows 9 and 40).
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use support::endpoint::Options;
+use support::endpoint::{Action, Options};
 use support::process::assert_no_secret;
 use support::scene::Scene;
 use support::{SOON, database, eventually};
@@ -133,5 +133,51 @@ cache_lag = "0s"
     let all_arrived = eventually(Duration::from_secs(120), || arrived() == everything);
     assert!(all_arrived, "{} of {everything}: {}", arrived(), agent.output());
     assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (everything + 1, 0));
+    assert_no_secret("the agent", &agent.stop());
+}
+
+/// Twelve credentials of which eight may be in flight, while the first answers take so long each.
+fn twelve_of_which_eight(answers_take: [Duration; 8]) -> Scene {
+    let scene = Scene::new(Options::default(), "");
+    scene.endpoint.script(answers_take.map(Action::Delay));
+    let credentials = many(&scene, 101..=112, |id| id.to_string());
+    scene.bench.write_config(&scene.config(&(bounds(8) + &credentials)));
+    scene
+}
+
+/// How many refreshes are marked: their requests leave, or may have left.
+fn marked(scene: &Scene) -> usize {
+    scene.records().iter().filter(|record| record.state.attempt.is_some()).count()
+}
+
+#[test]
+fn row_09_what_only_got_ready_does_not_leave_any_more_and_leaves_no_mark() {
+    let scene = twelve_of_which_eight([Duration::from_secs(2); 8]);
+    let agent = scene.bench.start();
+    assert!(eventually(SOON, || marked(&scene) == 9), "{} are marked: {}", marked(&scene), agent.output());
+    let output = agent.stop();
+    assert_eq!((scene.endpoint.requests().len(), marked(&scene)), (8, 0), "{output}");
+    let agent = scene.bench.start();
+    assert!(eventually(SOON, || delivered(&scene, &scene.database()) == 12), "{}", agent.output());
+    assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (12, 0));
+    assert_no_secret("the agent", &(output + &agent.stop()));
+}
+
+#[test]
+fn row_40_what_only_got_ready_does_not_leave_for_a_host_that_wants_to_be_left_alone() {
+    let mut answers_take = [Duration::from_secs(2); 8];
+    answers_take[0] = Duration::from_millis(500);
+    let scene = twelve_of_which_eight(answers_take);
+    let headers = vec![("retry-after".to_owned(), "3".to_owned())];
+    scene.endpoint.script([Action::Answer { status: 429, headers, body: Vec::new() }]);
+    let agent = scene.bench.start();
+    // The ninth takes the place of the first one, and the tenth gets ready.
+    assert!(scene.endpoint.wait_for_requests(9, SOON), "{}", agent.output());
+    assert!(eventually(SOON, || delivered(&scene, &scene.database()) == 12), "{}", agent.output());
+    let requests = scene.endpoint.requests();
+    assert_eq!((requests.len(), scene.endpoint.reuse_count()), (13, 0));
+    let gap = requests[9].at - requests[8].at;
+    assert!(gap >= Duration::from_secs(3), "nobody asks the host before its time: {gap:?}");
+    assert_eq!(marked(&scene), 0);
     assert_no_secret("the agent", &agent.stop());
 }

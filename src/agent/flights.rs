@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use crate::agent::queue::Turn;
 use crate::agent::refresh::{Flight, FlightReport, Landing};
 use crate::agent::rooms::lag;
 use crate::agent::{Agent, Mode, Next, Report};
@@ -48,19 +51,44 @@ impl Agent {
         record.state.generation > 0 || rooms.any(|room| room.could_deliver(id))
     }
 
-    pub(super) fn launch(&mut self, id: RecordId) {
-        let (now, may_spend) = (self.now(), self.may_spend(id));
-        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
-        // While it stood in line its channels may have become what they are not written to.
-        if !may_spend {
-            active.queued = false;
-            return self.queue.done(&active.host(), now);
+    /// Lets a refresh do what it may. While it waited its channels may have become what they are not written to.
+    pub(super) fn take_turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Now(id) => {
+                self.launch(id, None);
+                self.leaves(id);
+            }
+            Turn::GetReady(id, leave) => self.launch(id, Some(leave)),
+            // If it is gone, it says so itself.
+            Turn::Leave(id, leave) => {
+                if self.may_spend(id) && leave.send(()).is_ok() {
+                    self.leaves(id);
+                }
+            }
         }
-        (active.queued, active.in_flight) = (false, true);
+    }
+
+    /// A request leaves: what it was wanted for is done.
+    fn leaves(&mut self, id: RecordId) {
+        let Some(active) = self.active.get_mut(&id).filter(|active| active.in_flight) else { return };
         (active.forced, active.forced_by_pass) = (false, false);
         self.passes.note_try(id);
-        let flight =
-            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&active.plan), record: Record::clone(record) };
+    }
+
+    fn launch(&mut self, id: RecordId, leave: Option<oneshot::Receiver<()>>) {
+        let (now, may_spend) = (self.now(), self.may_spend(id));
+        let (Some(active), Some(record)) = (self.active.get_mut(&id), self.records.get(&id)) else { return };
+        active.queued = false;
+        if !may_spend {
+            return self.queue.done(&active.host(), id, now);
+        }
+        active.in_flight = true;
+        let flight = Flight {
+            shared: Arc::clone(&self.shared),
+            plan: Arc::clone(&active.plan),
+            record: Record::clone(record),
+            leave,
+        };
         let reports = self.reports.clone();
         // The agent outlives every flight: it waits for them.
         let flying = flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report))));
@@ -75,7 +103,7 @@ impl Agent {
                     self.look_ahead(id);
                 }
                 let Some(active) = self.active.get(&id) else { return };
-                self.queue.done(&active.host(), now);
+                self.queue.done(&active.host(), id, now);
                 let left = pause.map(|until| self.queue.pause(&active.host(), until)).unwrap_or_default();
                 for id in left {
                     if let Some(active) = self.active.get_mut(&id) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::oneshot;
 
 use crate::agent::held::Held;
 use crate::config::plan::{CredentialPlan, Grant};
@@ -47,6 +48,8 @@ pub struct Flight {
     pub plan: Arc<CredentialPlan>,
     /// Its record, as it stands in the vault.
     pub record: Record,
+    /// Where not yet: what says when it may leave. If that is gone, it does not.
+    pub leave: Option<oneshot::Receiver<()>>,
 }
 
 /// What a flight tells the agent.
@@ -62,6 +65,11 @@ pub enum FlightReport {
     VaultTrouble(VaultReason),
     /// It is over, and durable.
     Settled(Box<Landing>),
+}
+
+impl FlightReport {
+    /// No answer will come.
+    const NOTHING: Self = Self::Answered { pause: None, has_key: false };
 }
 
 /// How a flight ended.
@@ -87,24 +95,24 @@ impl Landing {
 
 impl Flight {
     /// Flies. `report` is called from within the task and must not block.
-    pub async fn fly(self, report: impl Fn(RecordId, FlightReport)) {
-        let id = self.record.id;
-        if AssertUnwindSafe(self.refresh(&|told| report(id, told))).catch_unwind().await.is_ok() {
+    pub async fn fly(mut self, report: impl Fn(RecordId, FlightReport)) {
+        let (id, leave) = (self.record.id, self.leave.take());
+        if AssertUnwindSafe(self.refresh(leave, &|told| report(id, told))).catch_unwind().await.is_ok() {
             return;
         }
         // A bug of ours: the request may have left.
         tracing::error!(credential = %self.plan.name, "the refresh stopped in the middle; the answer counts as lost");
-        report(id, FlightReport::Answered { pause: None, has_key: false });
+        report(id, FlightReport::NOTHING);
         let mut record = self.record.clone();
         let now = self.shared.clock.now();
         let settled = record.settle(&self.plan, Outcome::Unknown(TokenReason::Crashed), now, fastrand::f64());
-        self.land((record, settled), None, self.shared.clock.uptime().awake, &|told| report(id, told)).await;
+        self.land((record, Some(settled)), None, self.shared.clock.uptime().awake, &|told| report(id, told)).await;
     }
 
-    async fn refresh(&self, report: &impl Fn(FlightReport)) {
+    async fn refresh(&self, leave: Option<oneshot::Receiver<()>>, report: &impl Fn(FlightReport)) {
         let clock = &*self.shared.clock;
         let grounded = |reason: Reason| {
-            report(FlightReport::Answered { pause: None, has_key: false });
+            report(FlightReport::NOTHING);
             let landing = Landing { grounded: Some(reason), ..Landing::without_request(None) };
             report(FlightReport::Settled(Box::new(landing)));
         };
@@ -131,6 +139,12 @@ impl Flight {
         let marking = clock.uptime().with_sleep;
         if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
             return grounded(error.0.into());
+        }
+        if let Some(leave) = leave
+            && leave.await.is_err()
+        {
+            report(FlightReport::NOTHING);
+            return self.land((self.record.clone(), None), None, clock.uptime().awake, report).await;
         }
         // Whoever was stopped since then may find that another host has taken over, and has asked with this token.
         if clock.uptime().with_sleep.saturating_sub(marking) > FRESH
@@ -169,7 +183,7 @@ impl Flight {
                 }
             }
         }
-        self.land((record, settled), held, sent_at, report).await;
+        self.land((record, Some(settled)), held, sent_at, report).await;
     }
 
     /// Takes the error code out of an answer if it is one of our own secrets: a server may repeat an earlier one, which
@@ -193,7 +207,7 @@ impl Flight {
     /// answer stays in memory.
     async fn land(
         &self,
-        (record, settled): (Record, Settled),
+        (record, settled): (Record, Option<Settled>),
         held: Option<Held>,
         sent_at: Duration,
         report: &impl Fn(FlightReport),
@@ -216,7 +230,7 @@ impl Flight {
             tokio::time::sleep(COMMIT_AGAIN).await;
         }
         failpoint!("after-vault-commit");
-        let landing = Landing { settled: Some(settled), took, ..Landing::without_request(Some(record)) };
+        let landing = Landing { settled, took, ..Landing::without_request(Some(record)) };
         report(FlightReport::Settled(Box::new(landing)));
     }
 

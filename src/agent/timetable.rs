@@ -42,11 +42,11 @@ impl Agent {
         self.tell_unsure(now);
         if !self.stopping && self.is_owner() {
             loop {
-                // What is flying and not in flight has its answer, and waits for the vault.
-                let coming = self.flights.len().saturating_sub(self.queue.in_flight());
+                // What is flying and not under way has its answer, and waits for the vault.
+                let coming = self.flights.len().saturating_sub(self.queue.under_way());
                 let is_behind = |gateway: &str| self.rooms.get(gateway).is_some_and(|room| room.is_behind(coming));
-                let Some(id) = self.queue.pop(is_behind) else { break };
-                self.launch(id);
+                let Some(turn) = self.queue.next_turn(is_behind) else { break };
+                self.take_turn(turn);
             }
         }
         if self.is_owner() {
