@@ -181,3 +181,11 @@ fn row_40_what_only_got_ready_does_not_leave_for_a_host_that_wants_to_be_left_al
     assert_eq!(marked(&scene), 0);
     assert_no_secret("the agent", &agent.stop());
 }
+
+#[test]
+fn one_pass_is_over_when_those_that_got_ready_have_settled_too() {
+    let scene = twelve_of_which_eight([Duration::from_millis(300); 8]);
+    scene.once();
+    assert_eq!((delivered(&scene, &scene.database()), marked(&scene)), (12, 0));
+    assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (12, 0));
+}

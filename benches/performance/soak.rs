@@ -70,13 +70,20 @@ pub fn measure(length: Duration) -> Soak {
     }
 }
 
-/// The slope of a line through points, by least squares, and its standard error.
+/// The slope of a line through points at regular intervals, by least squares, and its standard error. Memory is mostly what
+/// it was half a second ago, so that there are fewer observations than samples: so many as the correlation of what the
+/// line leaves over with itself allows (Santer et al. 2000, doi:10.1029/1999JD901105).
 fn slope(points: &[(f64, f64)]) -> (f64, f64) {
     let count = points.len() as f64;
     let mean = |of: fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / count;
     let (x, y) = (mean(|point| point.0), mean(|point| point.1));
     let spread: f64 = points.iter().map(|point| (point.0 - x).powi(2)).sum();
     let slope = points.iter().map(|point| (point.0 - x) * (point.1 - y)).sum::<f64>() / spread;
-    let rest: f64 = points.iter().map(|point| (point.1 - y - slope * (point.0 - x)).powi(2)).sum();
-    (slope, (rest / (count - 2.0) / spread).sqrt())
+    let left: Vec<f64> = points.iter().map(|point| point.1 - y - slope * (point.0 - x)).collect();
+    let squares: f64 = left.iter().map(|left| left.powi(2)).sum();
+    let with_the_next: f64 = left.iter().zip(&left[1..]).map(|(left, next)| left * next).sum();
+    let correlation = if squares > 0.0 { (with_the_next / squares).max(0.0) } else { 0.0 };
+    let observations = (count * (1.0 - correlation) / (1.0 + correlation)).max(3.0);
+    // The spread of so many observations is that part of the samples' spread.
+    (slope, (squares / count / (observations - 2.0) / (spread / count)).sqrt())
 }
