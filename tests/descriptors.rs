@@ -136,10 +136,10 @@ cache_lag = "0s"
     assert_no_secret("the agent", &agent.stop());
 }
 
-/// Twelve credentials of which eight may be in flight, while the first answers take so long each.
-fn twelve_of_which_eight(answers_take: [Duration; 8]) -> Scene {
+/// Twelve credentials of which eight may be in flight; what comes of the first eight.
+fn twelve_of_which_eight(first: [Action; 8]) -> Scene {
     let scene = Scene::new(Options::default(), "");
-    scene.endpoint.script(answers_take.map(Action::Delay));
+    scene.endpoint.script(first);
     let credentials = many(&scene, 101..=112, |id| id.to_string());
     scene.bench.write_config(&scene.config(&(bounds(8) + &credentials)));
     scene
@@ -152,7 +152,7 @@ fn marked(scene: &Scene) -> usize {
 
 #[test]
 fn row_09_what_only_got_ready_does_not_leave_any_more_and_leaves_no_mark() {
-    let scene = twelve_of_which_eight([Duration::from_secs(2); 8]);
+    let scene = twelve_of_which_eight([const { Action::Delay(Duration::from_secs(2)) }; 8]);
     let agent = scene.bench.start();
     assert!(eventually(SOON, || marked(&scene) == 9), "{} are marked: {}", marked(&scene), agent.output());
     let output = agent.stop();
@@ -165,9 +165,9 @@ fn row_09_what_only_got_ready_does_not_leave_any_more_and_leaves_no_mark() {
 
 #[test]
 fn row_40_what_only_got_ready_does_not_leave_for_a_host_that_wants_to_be_left_alone() {
-    let mut answers_take = [Duration::from_secs(2); 8];
-    answers_take[0] = Duration::from_millis(500);
-    let scene = twelve_of_which_eight(answers_take);
+    let mut first = [const { Action::Delay(Duration::from_secs(2)) }; 8];
+    first[0] = Action::Delay(Duration::from_millis(500));
+    let scene = twelve_of_which_eight(first);
     let headers = vec![("retry-after".to_owned(), "3".to_owned())];
     scene.endpoint.script([Action::Answer { status: 429, headers, body: Vec::new() }]);
     let agent = scene.bench.start();
@@ -183,8 +183,23 @@ fn row_40_what_only_got_ready_does_not_leave_for_a_host_that_wants_to_be_left_al
 }
 
 #[test]
+fn whoever_is_killed_asks_again_with_what_only_got_ready() {
+    let scene = twelve_of_which_eight([const { Action::Hang }; 8]);
+    let mut agent = scene.bench.start();
+    assert!(eventually(SOON, || marked(&scene) == 9), "{} are marked: {}", marked(&scene), agent.output());
+    agent.kill();
+    assert_eq!(scene.endpoint.requests().len(), 8);
+    let agent = scene.bench.start();
+    let served = eventually(SOON, || delivered(&scene, &scene.database()) == 12);
+    assert!(served, "{}", agent.output());
+    assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (8 + 12, 0));
+    assert_eq!(marked(&scene), 0);
+    assert_no_secret("the agent", &agent.stop());
+}
+
+#[test]
 fn one_pass_is_over_when_those_that_got_ready_have_settled_too() {
-    let scene = twelve_of_which_eight([Duration::from_millis(300); 8]);
+    let scene = twelve_of_which_eight([const { Action::Delay(Duration::from_millis(300)) }; 8]);
     scene.once();
     assert_eq!((delivered(&scene, &scene.database()), marked(&scene)), (12, 0));
     assert_eq!((scene.endpoint.requests().len(), scene.endpoint.reuse_count()), (12, 0));
