@@ -187,6 +187,7 @@ fn whoever_is_killed_asks_again_with_what_only_got_ready() {
     let scene = twelve_of_which_eight([const { Action::Hang }; 8]);
     let mut agent = scene.bench.start();
     assert!(eventually(SOON, || marked(&scene) == 9), "{} are marked: {}", marked(&scene), agent.output());
+    assert!(scene.endpoint.wait_for_requests(8, SOON), "{}", agent.output());
     agent.kill();
     assert_eq!(scene.endpoint.requests().len(), 8);
     let agent = scene.bench.start();
