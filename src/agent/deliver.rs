@@ -433,6 +433,21 @@ impl Room {
             })
     }
 
+    /// What was seen ahead, if that is all that is to be looked at now.
+    pub fn take_ahead(&mut self, now: Timestamp) -> Option<(Origin, Seen)> {
+        if self.wake().is_none_or(|wake| wake > now) || self.next_look <= now {
+            return None;
+        }
+        let holds = |at: &Timestamp| (*at..*at + AHEAD).contains(&now);
+        let (_, seen) = self.ahead.take().filter(|(at, _)| holds(at))?;
+        let dirty: BTreeSet<usize> = self.dirty.iter().map(|(_, index)| *index).collect();
+        if !dirty.iter().eq(&seen.indexes) {
+            return None;
+        }
+        self.dirty.clear();
+        Some((self.origin, seen))
+    }
+
     /// The look that is due now, if one is: at everything, or at as many new keys as one commit takes. So whatever
     /// comes meanwhile and dies sooner waits for one commit and no longer.
     pub fn order_look(
@@ -445,7 +460,7 @@ impl Room {
             return None;
         }
         self.busy = true;
-        let ahead = self.ahead.take();
+        self.ahead = None;
         let indexes: Vec<usize> = if self.next_look <= now {
             self.dirty.clear();
             (0..self.targets.len()).collect()
@@ -458,12 +473,6 @@ impl Room {
             }
             // Of two that mean one channel the first in the config feeds it, whichever dies sooner.
             soonest.sort_unstable();
-            if let Some((at, seen)) = ahead
-                && (at..at + AHEAD).contains(&now)
-                && seen.indexes == soonest
-            {
-                return Some(LookOrder { seen: Some(seen), ..self.look_at(Vec::new(), records, vault) });
-            }
             soonest
         };
         Some(self.look_at(indexes, records, vault))
@@ -489,7 +498,6 @@ impl Room {
             }
         }
         LookOrder {
-            seen: None,
             handle: self.handle.clone(),
             vault: vault.clone(),
             indexes,

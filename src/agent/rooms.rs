@@ -99,10 +99,17 @@ impl Agent {
             .iter()
             .filter_map(|gateway| Some((Arc::clone(&gateway.name), self.rooms.get(&gateway.name)?.handle.clone())))
             .collect();
+        let mut known = Vec::new();
         for room in self.rooms.values_mut() {
-            let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) else { continue };
-            order.compare_with(&handles);
-            carry_out(order, &room.plan.name, &self.reports, Report::Seen);
+            if let Some((origin, seen)) = room.take_ahead(now) {
+                known.push((Arc::clone(&room.plan.name), origin, seen));
+            } else if let Some(mut order) = room.order_look(&self.records, &self.shared.vault, now) {
+                order.compare_with(&handles);
+                carry_out(order, &room.plan.name, &self.reports, Report::Seen);
+            }
+        }
+        for (name, origin, seen) in known {
+            self.seen(&name, origin, Ok(seen));
         }
     }
 

@@ -40,6 +40,10 @@ impl Agent {
             self.consider(id);
         }
         self.tell_unsure(now);
+        // Before the refreshes: what was seen already is judged here, and may want one.
+        if self.is_owner() {
+            self.look_around(now);
+        }
         if !self.stopping && self.is_owner() {
             loop {
                 // What is flying and not under way has its answer, and waits for the vault.
@@ -48,9 +52,6 @@ impl Agent {
                 let Some(turn) = self.queue.next_turn(is_behind) else { break };
                 self.take_turn(turn);
             }
-        }
-        if self.is_owner() {
-            self.look_around(now);
         }
         if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;

@@ -119,8 +119,8 @@ pub trait Gateway: Send {
     /// Whoever writes keys begins: what was written before may not have come to the end that [`Gateway::catch_up`] brings.
     fn begin(&mut self) {}
 
-    /// Does a piece of what may wait until nobody else does, after keys were written; says whether there is more to do
-    /// now.
+    /// Does a piece of what may wait until nobody else does: after keys were written, or before they are; says whether
+    /// there is more to do now.
     fn catch_up(&mut self) -> bool {
         false
     }

@@ -138,7 +138,7 @@ impl Gateway for Reloading {
             self.database.leave();
             self.tell();
         }
-        self.is_due()
+        self.database.catch_up() || self.is_due()
     }
 
     fn stays(&self) -> bool {

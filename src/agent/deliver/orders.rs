@@ -57,8 +57,6 @@ impl Seen {
 
 /// A look that is to be made.
 pub struct LookOrder {
-    /// What was seen already, ahead.
-    pub(super) seen: Option<Seen>,
     pub(super) handle: GatewayHandle,
     pub(super) vault: VaultHandle,
     pub(super) indexes: Vec<usize>,
@@ -88,9 +86,6 @@ impl LookOrder {
     /// # Errors
     /// When the database cannot be read.
     pub async fn carry_out(self) -> Result<Seen, GatewayError> {
-        if let Some(seen) = self.seen {
-            return Ok(seen);
-        }
         let mut views = self.handle.observe(self.selects).await?;
         views.sort_by_key(|view| view.id);
         let unexpected = views.iter().filter_map(|view| {

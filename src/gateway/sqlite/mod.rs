@@ -111,6 +111,14 @@ impl Gateway for SqliteGateway {
         self.kind
     }
 
+    fn catch_up(&mut self) -> bool {
+        // Who stays may have to write in a moment.
+        if let Some(visit) = &self.visit {
+            write::get_ready(visit);
+        }
+        false
+    }
+
     fn stays(&self) -> bool {
         self.visit.is_some()
     }

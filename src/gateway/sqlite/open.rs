@@ -131,7 +131,7 @@ fn recognise(connection: &Connection, path: &Path) -> Result<(GatewayKind, HashS
 
 /// Changes whenever a table does. <https://sqlite.org/pragma.html#pragma_schema_version>
 fn schema_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA schema_version", [], |row| row.get(0))
+    connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))
 }
 
 fn columns(connection: &Connection, pragma: &str) -> rusqlite::Result<HashSet<String>> {

@@ -32,6 +32,12 @@ pub(super) struct Written {
     pub(super) ours: Option<(Trace, Trace)>,
 }
 
+/// Parses what a write runs, which stays with the connection.
+pub(super) fn get_ready(visit: &Visit) {
+    // What is in the way is said when something is to be written.
+    let _ = Statements::prepare(visit);
+}
+
 /// Writes a batch. Its keys are known to be safe to write.
 pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Obstacle> {
     // Parsed before the lock is taken.
@@ -82,7 +88,7 @@ pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Ob
 
 /// Changes when another connection commits, and only then. <https://sqlite.org/pragma.html#pragma_data_version>
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA data_version", [], |row| row.get(0))
+    connection.prepare_cached("PRAGMA data_version")?.query_row([], |row| row.get(0))
 }
 
 struct Statements<'a> {
