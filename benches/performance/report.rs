@@ -246,15 +246,22 @@ impl Report {
                 format!("{ratio:.2}×"),
                 met(ratio <= 1.2),
             ]);
-            let own = beside.elsewhere.locked_of_1000().max(beside.alone.locked_of_1000());
-            let added = beside.here.locked_of_1000() - own;
+            let own = [&beside.elsewhere, &beside.alone]
+                .into_iter()
+                .max_by(|one, other| one.locked_of_1000().total_cmp(&other.locked_of_1000()));
+            let own = own.unwrap_or(&beside.alone);
+            let added = beside.here.locked_of_1000() - own.locked_of_1000();
+            // So many writers lock one another out now and then, and a few such cases are counted.
+            let noise = 2.0 * beside.here.error_of_1000().hypot(own.error_of_1000());
+            let (goal, allowed) =
+                if beside.writers > 4 { ("as many, within noise", noise) } else { ("none added", 0.0) };
             row([
                 "… \"database is locked\" of 1,000 writes".into(),
-                "none added".into(),
+                goal.into(),
                 format!("{elsewhere}; alone {alone}"),
                 here,
-                format!("{added:+.2}"),
-                met(added <= 0.0),
+                format!("{added:+.2} ± {noise:.2}"),
+                met(added <= allowed),
             ]);
         }
     }

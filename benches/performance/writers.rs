@@ -27,6 +27,11 @@ impl Pool {
     pub fn locked_of_1000(&self) -> f64 {
         self.locked as f64 * 1000.0 / self.writes.max(1) as f64
     }
+
+    /// The standard error of that: rare cases that are counted scatter by the root of their number.
+    pub fn error_of_1000(&self) -> f64 {
+        (self.locked as f64).sqrt() * 1000.0 / self.writes.max(1) as f64
+    }
 }
 
 /// One size of pool under three skies.
