@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::endpoint::{Endpoint, Options};
-use support::gateway::{OneApi, Routed};
+use support::endpoint::{Action, Endpoint, Options};
+use support::gateway::{OneApi, Routed, times_open_in};
 use support::process::{Bench, Sidecar};
 use support::{SOON, database, eventually, looks};
 
@@ -147,6 +147,27 @@ fn row_26_a_database_that_is_restored_in_place_gets_its_key_again() {
     scene.arrives(1, &agent);
     scene.run_sql("UPDATE channels SET key = 'fixture-access-token-1' WHERE id = 1");
     scene.heals("row 26", &agent);
+    agent.stop();
+}
+
+#[test]
+fn a_gateways_database_is_open_while_a_lone_request_is_away_and_closed_after() {
+    let scene = Scene::with_database(HOUR);
+    scene.endpoint.script([Action::Normal, Action::Delay(Duration::from_millis(700))]);
+    let agent = scene.start(1, NO_CACHE);
+    scene.arrives(1, &agent);
+    let is_open = || times_open_in(agent.id(), &scene.database().canonicalize().unwrap()) > 0;
+    assert!(eventually(SOON, || !is_open()), "nothing is done");
+    // The look that comes from time to time is over sooner.
+    std::thread::scope(|threads| {
+        threads.spawn(|| scene.bench.run_command(&["once", "--force"]));
+        assert!(eventually(SOON, || scene.endpoint.requests().len() == 2));
+        let seen = looks(Duration::from_millis(10), Duration::from_millis(500), is_open);
+        let open = seen.iter().filter(|open| **open).count();
+        assert!(open * 2 > seen.len(), "open in {open} of {} looks", seen.len());
+    });
+    scene.arrives(1, &agent);
+    assert!(eventually(SOON, || !is_open()));
     agent.stop();
 }
 

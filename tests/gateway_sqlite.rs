@@ -359,6 +359,25 @@ fn a_database_stays_open_for_a_look_at_few_and_the_write_after_it_and_no_longer_
 }
 
 #[test]
+fn where_a_key_is_expected_the_database_is_opened_before_the_look_unless_that_takes_waiting() {
+    let database = Database::fixture("one-api.db");
+    let mut gateway = with(&database, |plan| plan.busy_timeout = Duration::from_secs(3600));
+    gateway.expect();
+    assert_eq!((gateway.stays(), times_open(database.path())), (true, 1));
+    feed(&mut gateway, 1, "new").unwrap();
+    assert_eq!((database.key(1), times_open(database.path())), ("new".into(), 1));
+    gateway.leave();
+    // Whoever waits for the lock here does so for an hour.
+    let locker = database.connect();
+    locker.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    gateway.expect();
+    assert!(!gateway.stays());
+    locker.execute_batch("COMMIT").unwrap();
+    feed(&mut gateway, 1, "newer").unwrap();
+    assert_eq!(database.key(1), "newer");
+}
+
+#[test]
 fn a_table_that_is_altered_between_a_look_and_the_write_after_it_is_written_all_the_same() {
     let database = Database::fixture("one-api.db");
     let mut gateway = gateway(&database);

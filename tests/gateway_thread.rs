@@ -5,7 +5,7 @@ mod support;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use one_api_sidecar::channel::view::ChannelView;
 use one_api_sidecar::config::plan::{ChannelSelect, GatewayKind};
@@ -109,6 +109,7 @@ struct Scripted {
     /// What was done, in order, besides looking.
     done: Sender<&'static str>,
     to_catch_up: usize,
+    is_open: bool,
 }
 
 impl Drop for Scripted {
@@ -159,6 +160,20 @@ impl Gateway for Scripted {
         let _ = self.done.send("begin");
     }
 
+    fn expect(&mut self) {
+        self.is_open = true;
+        let _ = self.done.send("expect");
+    }
+
+    fn stays(&self) -> bool {
+        self.is_open
+    }
+
+    fn leave(&mut self) {
+        self.is_open = false;
+        let _ = self.done.send("leave");
+    }
+
     fn catch_up(&mut self) -> bool {
         if self.to_catch_up > 0 {
             self.to_catch_up -= 1;
@@ -197,6 +212,7 @@ fn scripted() -> Script {
         watched: Arc::default(),
         done: doing,
         to_catch_up: 0,
+        is_open: false,
     };
     let handle = GatewayHandle::spawn(Box::new(gateway), || {});
     Script { handle, leave, batches, ended, done }
@@ -254,6 +270,16 @@ async fn what_writes_left_to_do_is_done_after_the_answer_and_to_its_end_when_som
     script.handle.settle().await;
     let done: Vec<&str> = script.done.try_iter().collect();
     assert_eq!(done, ["begin", "publish", "publish", "catch up", "catch up", "catch up"]);
+}
+
+#[tokio::test]
+async fn what_is_opened_for_a_key_stays_open_as_long_as_a_request_may_take_and_no_longer() {
+    let script = scripted();
+    let begun = Instant::now();
+    script.handle.expect();
+    let done: Vec<_> = (0..2).map(|_| script.done.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
+    assert_eq!(done, ["expect", "leave"]);
+    assert!(begun.elapsed() > Duration::from_millis(500), "closed after {:?}", begun.elapsed());
 }
 
 #[tokio::test]

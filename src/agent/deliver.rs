@@ -268,6 +268,19 @@ impl Room {
         places_of(&self.by_record, record).map(|index| &self.targets[index])
     }
 
+    /// A refresh is about to bring a new key, and no other is under way: its gateway is opened meanwhile.
+    pub fn expect_key(&self) {
+        if self.is_at_rest() {
+            self.handle.expect();
+        }
+    }
+
+    /// Whether nothing is under way or wrong.
+    fn is_at_rest(&self) -> bool {
+        let is_well = self.looked && self.compared && self.writable && self.trouble.is_none();
+        is_well && !self.busy && self.dirty.is_empty()
+    }
+
     /// A refresh brought a new key, which is about to be made durable: meanwhile its channels are looked at. Where
     /// something else is under way, or wrong, they are when it is durable.
     pub fn look_ahead(
@@ -276,8 +289,7 @@ impl Room {
         records: &HashMap<RecordId, Box<Record>>,
         vault: &VaultHandle,
     ) -> Option<LookOrder> {
-        let is_well = self.looked && self.compared && self.writable && self.trouble.is_none();
-        if self.busy || !self.dirty.is_empty() || !is_well {
+        if !self.is_at_rest() {
             return None;
         }
         let indexes: Vec<usize> = places_of(&self.by_record, record).take(BATCH).collect();

@@ -83,16 +83,16 @@ impl Agent {
             return self.queue.done(&active.host(), id, now);
         }
         active.in_flight = true;
-        let flight = Flight {
-            shared: Arc::clone(&self.shared),
-            plan: Arc::clone(&active.plan),
-            record: Record::clone(record),
-            leave,
-        };
+        let plan = Arc::clone(&active.plan);
+        let flight =
+            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&plan), record: Record::clone(record), leave };
         let reports = self.reports.clone();
         // The agent outlives every flight: it waits for them.
         let flying = flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report))));
         self.flights.spawn_on(flying, &self.aside.handle());
+        if self.flights.len() == 1 {
+            self.expect_key(&plan);
+        }
     }
 
     pub(super) fn flew(&mut self, id: RecordId, report: FlightReport) {

@@ -113,6 +113,12 @@ impl Agent {
         }
     }
 
+    /// This record is refreshed, and no other: its gateways are opened while its request is away.
+    pub(super) fn expect_key(&self, plan: &CredentialPlan) {
+        let gateways: BTreeSet<&str> = plan.channels.iter().map(|channel| &*channel.gateway).collect();
+        gateways.into_iter().filter_map(|gateway| self.rooms.get(gateway)).for_each(Room::expect_key);
+    }
+
     /// A refresh of this record brought a key, which is on its way into the vault: its channels are looked at meanwhile.
     pub(super) fn look_ahead(&mut self, id: RecordId) {
         let Some(active) = self.active.get(&id) else { return };

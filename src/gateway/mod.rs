@@ -119,6 +119,10 @@ pub trait Gateway: Send {
     /// Whoever writes keys begins: what was written before may not have come to the end that [`Gateway::catch_up`] brings.
     fn begin(&mut self) {}
 
+    /// A key may come soon: opens what can be held open until it does. What stands in the way is said by the look that
+    /// comes with it.
+    fn expect(&mut self) {}
+
     /// Does a piece of what may wait until nobody else does: after keys were written, or before they are; says whether
     /// there is more to do now.
     fn catch_up(&mut self) -> bool {

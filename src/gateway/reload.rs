@@ -132,6 +132,10 @@ impl Gateway for Reloading {
         self.distrusts = true;
     }
 
+    fn expect(&mut self) {
+        self.database.expect();
+    }
+
     fn catch_up(&mut self) -> bool {
         if self.is_due() {
             // The API may take long.

@@ -29,6 +29,9 @@ const SHORT_PAUSE: Duration = Duration::from_millis(1);
 /// For how long the gateway may hold open what the next request may need: a look at a few channels comes before a write.
 const STAY: Duration = Duration::from_millis(20);
 
+/// And for how long where a key is expected: as long as most token endpoints take to answer.
+const STAY_EXPECTING: Duration = Duration::from_secs(1);
+
 type Look = Result<Vec<ChannelView>, GatewayError>;
 type Answer = Result<Published, GatewayError>;
 
@@ -67,6 +70,7 @@ impl GatewayHandle {
             watch_at: Instant::now() + WATCH_EVERY,
             watch_by: Instant::now() + 2 * WATCH_EVERY,
             leave_at: None,
+            expecting_until: None,
             seconds: None,
         };
         let thread = std::thread::Builder::new().name("gateway".to_owned()).spawn(move || room.run(&incoming));
@@ -80,6 +84,12 @@ impl GatewayHandle {
     pub fn begin(&self) {
         // A thread that has ended writes nothing.
         let _ = self.requests.send(Request::Begin);
+    }
+
+    /// Says that a key may come soon.
+    pub fn expect(&self) {
+        // As above.
+        let _ = self.requests.send(Request::Expect);
     }
 
     /// Waits until the gateway was told of the keys that were written, or could not be told.
@@ -164,6 +174,7 @@ enum Request {
     Examine(oneshot::Sender<Vec<Finding>>),
     Measure(Histogram),
     Begin,
+    Expect,
     Settle(oneshot::Sender<()>),
 }
 
@@ -187,6 +198,8 @@ struct Room {
     watch_by: Instant,
     /// When to close what the gateway holds open, if nobody asks for anything before.
     leave_at: Option<Instant>,
+    /// Until when a key is expected, if none has come.
+    expecting_until: Option<Instant>,
     seconds: Option<Histogram>,
 }
 
@@ -222,7 +235,8 @@ impl Room {
                     (self.changed)();
                 }
             }
-            self.leave_at = self.gateway.stays().then(|| Instant::now() + STAY);
+            let stay_until = self.expecting_until.into_iter().fold(Instant::now() + STAY, Instant::max);
+            self.leave_at = self.gateway.stays().then_some(stay_until);
         }
     }
 
@@ -230,6 +244,7 @@ impl Room {
     fn take(&mut self, request: Request) {
         match request {
             Request::Observe(channels, reply) => {
+                self.expecting_until = None;
                 let look = self.guarded(|gateway| gateway.observe(&channels));
                 // Whoever wrote until now was seen.
                 self.watch_at = self.watch_by.min(Instant::now() + WATCH_EVERY);
@@ -257,6 +272,10 @@ impl Room {
             Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Begin => {
                 let _ = self.guarded(|gateway| gateway.begin());
+            }
+            Request::Expect => {
+                self.expecting_until = Some(Instant::now() + STAY_EXPECTING);
+                let _ = self.guarded(|gateway| gateway.expect());
             }
             Request::Settle(reply) => {
                 while self.guarded(|gateway| gateway.catch_up()) == Ok(true) {}

@@ -173,7 +173,12 @@ pub fn connect(database: &Path) -> Connection {
 
 /// How many descriptors of this process lead to a file.
 pub fn times_open(path: &Path) -> usize {
-    let descriptors = std::fs::read_dir("/proc/self/fd").unwrap();
+    times_open_in(std::process::id(), path)
+}
+
+/// How often a process has a file open.
+pub fn times_open_in(process: u32, path: &Path) -> usize {
+    let descriptors = std::fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
     targets.filter(|target| target == path).count()
 }

@@ -21,6 +21,7 @@ struct Rows {
     refusal: Option<GatewayError>,
     written: Vec<(i64, String)>,
     looks: usize,
+    expected: usize,
 }
 
 struct Played(Arc<Mutex<Rows>>);
@@ -62,6 +63,10 @@ impl Gateway for Played {
             answers.push(Ok(Published { reenabled: false, waited: Duration::ZERO, held: Duration::ZERO }));
         }
         answers
+    }
+
+    fn expect(&mut self) {
+        self.rows().expected += 1;
     }
 
     fn kind(&self) -> Option<GatewayKind> {
@@ -138,6 +143,7 @@ impl Stage {
             refusal: None,
             written: Vec::new(),
             looks: 0,
+            expected: 0,
         }));
         let room = room(&rows, HashMap::new());
         Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
@@ -196,6 +202,13 @@ impl Stage {
 
     async fn looked_ahead(&mut self, order: LookOrder) {
         self.room.looked_ahead(order.origin, order.carry_out().await, self.now);
+    }
+
+    /// How often the gateway was told that a key may come, this time included.
+    async fn expecting_a_key(&self) -> usize {
+        self.room.expect_key();
+        self.room.handle.settle().await;
+        self.rows().expected
     }
 
     fn judge(&mut self, (origin, seen): (Origin, Result<Seen, GatewayError>)) -> Option<DeliveryOrder> {
@@ -351,16 +364,20 @@ async fn a_strangers_key_that_was_seen_ahead_is_asked_about_as_ever() {
 }
 
 #[tokio::test]
-async fn nothing_is_looked_at_ahead_beside_something_else_or_where_something_is_wrong() {
+async fn nothing_is_opened_or_looked_at_ahead_beside_something_else_or_where_something_is_wrong() {
     let (mut stage, order) = looking_ahead().await;
     assert!(stage.look_ahead(2).is_none(), "a look is under way");
+    assert_eq!(stage.expecting_a_key().await, 0, "a look is under way");
     stage.looked_ahead(order).await;
     assert!(stage.look_ahead(3).is_none(), "feeds no channel here");
+    assert_eq!(stage.expecting_a_key().await, 1);
     stage.room.writable = false;
     assert!(stage.look_ahead(2).is_none(), "no key can be written");
+    assert_eq!(stage.expecting_a_key().await, 1, "no key can be written");
     stage.room.writable = true;
     stage.refreshed(1, "second").await;
     assert!(stage.look_ahead(2).is_none(), "a key waits");
+    assert_eq!(stage.expecting_a_key().await, 1, "a key waits");
     assert_eq!(stage.rows().looks, 1);
 }
 

@@ -19,7 +19,7 @@ use rusqlite::{Transaction, TransactionBehavior};
 
 use self::diagnose::{beside, hindrances};
 use self::mount::Hazards;
-use self::open::Visit;
+use self::open::{Patience, Visit};
 use super::kind::accept;
 use super::{BATCH, Gateway, GatewayError, Place, Publication, Published, Trace, batch};
 use crate::channel::view::ChannelView;
@@ -52,7 +52,13 @@ impl SqliteGateway {
     }
 
     fn visit(&mut self) -> Result<Visit, GatewayReason> {
-        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards, self.visit.take())?;
+        self.visit_within(self.plan.busy_timeout)
+    }
+
+    /// Waits no longer than this for a lock that somebody else holds.
+    fn visit_within(&mut self, patience: Duration) -> Result<Visit, GatewayReason> {
+        let patience = Patience::new(patience);
+        let visit = Visit::open(&self.database, &self.plan, &mut self.hazards, patience, self.visit.take())?;
         self.kind = Some(visit.kind);
         accept(visit.kind, self.plan.kind, self.plan.api.is_some())?;
         Ok(visit)
@@ -109,6 +115,10 @@ impl Gateway for SqliteGateway {
 
     fn kind(&self) -> Option<GatewayKind> {
         self.kind
+    }
+
+    fn expect(&mut self) {
+        self.visit = self.visit_within(Duration::ZERO).ok();
     }
 
     fn catch_up(&mut self) -> bool {

@@ -42,9 +42,9 @@ impl Visit {
         database: &Path,
         plan: &GatewayPlan,
         hazards: &mut Hazards,
+        patience: Patience,
         last: Option<Self>,
     ) -> Result<Self, GatewayReason> {
-        let patience = Patience::new(plan.busy_timeout);
         let (path, metadata) = find(database)?;
         hazards.refuse(&path, &metadata, &plan.allow_filesystem)?;
         if metadata.len() == 0 {
@@ -149,7 +149,8 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    fn new(budget: Duration) -> Self {
+    /// From now on waits for this long and no longer.
+    pub(super) fn new(budget: Duration) -> Self {
         let patience = Self { since: Instant::now(), until_microseconds: Arc::default() };
         patience.allow(budget);
         patience

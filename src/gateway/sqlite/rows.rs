@@ -62,8 +62,8 @@ pub(super) fn some(
             }
         }
         // Left out where nothing needs it: names have no index in every gateway.
-        let by_name = if names.is_empty() { "" } else { "OR name IN (SELECT value FROM json_each(?2))" };
-        let sql = format!("{select} WHERE id IN (SELECT value FROM json_each(?1)) {by_name}");
+        let by_name = if names.is_empty() { "" } else { " OR name IN (SELECT value FROM json_each(?2))" };
+        let sql = format!("{select} WHERE id IN (SELECT value FROM json_each(?1)){by_name}");
         let views = match by_name {
             "" => collect(connection, &sql, [json(&ids)])?,
             _ => collect(connection, &sql, [json(&ids), json(&names)])?,
