@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use one_api_sidecar::finding::Severity;
 use one_api_sidecar::gateway::api::ApiGateway;
 use one_api_sidecar::gateway::reload::Reloading;
 use one_api_sidecar::gateway::sqlite::SqliteGateway;
-use one_api_sidecar::gateway::{self, Gateway, GatewayError, Publication};
+use one_api_sidecar::gateway::{self, Gateway, GatewayError, Publication, Unloaded};
 use one_api_sidecar::messages::explain;
 use one_api_sidecar::reason::{ApiFailure, ChannelReason, GatewayReason, Language, Reason};
 use one_api_sidecar::secret::{Secret, SecretSource};
@@ -81,14 +81,18 @@ impl Stage {
     }
 
     fn key(&self, id: i64) -> String {
-        let connection = rusqlite::Connection::open(self.database()).unwrap();
-        connection.query_row("SELECT key FROM channels WHERE id = ?1", [id], |row| row.get(0)).unwrap()
+        key_in(&self.database(), id)
     }
 
     fn status(&self, id: i64) -> i64 {
         let connection = rusqlite::Connection::open(self.database()).unwrap();
         connection.query_row("SELECT status FROM channels WHERE id = ?1", [id], |row| row.get(0)).unwrap()
     }
+}
+
+fn key_in(database: &Path, id: i64) -> String {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    connection.query_row("SELECT key FROM channels WHERE id = ?1", [id], |row| row.get(0)).unwrap()
 }
 
 fn publication(view: &ChannelView, key: &str, reenable: bool) -> Publication {
@@ -329,8 +333,41 @@ fn a_key_that_the_gateway_was_not_told_of_is_told_when_the_api_is_back() {
             assert!(!gateway.catch_up());
             assert_eq!(stage.api.routed(ENABLED).as_deref(), Some(&*key), "{program:?}");
             assert!(gateway.immediate(), "{program:?}");
+            assert_eq!(gateway.unloaded(), None, "{program:?}");
         }
     }
+}
+
+#[test]
+fn a_one_hub_that_cannot_be_told_of_a_key_does_not_use_it_and_others_come_to() {
+    for (program, loads_by_itself) in [(Program::NewApi2026, true), (Program::OneHub, false)] {
+        let stage = Stage::new(program);
+        let mut gateway = stage.beside_the_database_in_a_hurry();
+        let view = look(&mut gateway, ENABLED);
+        publish(&mut gateway, &publication(&view, "first", false)).unwrap();
+        assert_eq!(gateway.unloaded(), None, "{program:?}: not tried yet");
+        stage.api.demote();
+        gateway.catch_up();
+        let reason = ApiFailure::NotAnAdministrator.into();
+        let unloaded = Unloaded { reason, channels: [ENABLED].into() };
+        assert_eq!(gateway.unloaded(), Some(unloaded).filter(|_| !loads_by_itself), "{program:?}");
+        assert_eq!(stage.key(ENABLED), "first", "{program:?}: it lies in the database");
+    }
+    // The API of another one, whose channel is not this one's.
+    let (stage, other) = (Stage::new(Program::OneHub), Stage::new(Program::OneHub));
+    other.run("UPDATE channels SET created_time = created_time + 1");
+    let plan = Arc::new(stage.plan(true));
+    let api = ApiGateway::new(Arc::clone(&plan), other.plan(true).api.unwrap());
+    let database = Box::new(SqliteGateway::new(stage.database(), plan));
+    let mut gateway = Reloading::new(database, api).with_pause(Duration::ZERO);
+    for id in [ENABLED, DEAD] {
+        let view = look(&mut gateway, id);
+        publish(&mut gateway, &publication(&view, "new", false)).unwrap();
+    }
+    assert_eq!((0..5).take_while(|_| gateway.catch_up()).count(), 1, "each is tried once");
+    let unloaded = Unloaded { reason: ApiFailure::OtherGateway.into(), channels: [ENABLED, DEAD].into() };
+    assert_eq!(gateway.unloaded(), Some(unloaded));
+    assert_eq!(other.api.writes(), [""; 0], "and nothing is written into the other one");
 }
 
 #[test]
@@ -536,6 +573,39 @@ fn once_ends_only_after_the_gateway_was_told() {
     assert_eq!(once.code, Some(0), "{once:?}");
     assert!(api.routed(DEAD).is_some_and(|key| scene.endpoint.is_valid(&key)), "{once:?}");
     assert_no_secret("once", &(once.stdout + &once.stderr));
+}
+
+/// What the agent says beside a one-hub that it cannot tell of its keys, and when it can.
+#[test]
+fn a_key_that_one_hub_does_not_use_is_shown_as_pending_with_the_reason() {
+    let mut scene = Scene::new(Options { lifetime: Duration::from_secs(4), ..Options::default() }, "");
+    let hub = scene.bench.path("one-hub.db");
+    database::copy_fixture("one-hub.db", &hub);
+    let api = AdminApi::start(Program::OneHub, hub.clone());
+    api.break_with(401, "");
+    let credential = scene.credential("kept", "kept", "seed", DEAD, "refresh_before = \"1s\"");
+    let gateway = format!(
+        "[gateway]\ndatabase = \"{}\"\napi = {{ url = \"{}\", token = {{ env = \"ADMIN\" }}, user = {USER} }}\n",
+        hub.display(),
+        api.url(),
+    );
+    let text = format!("{gateway}[vault]\npath = \"{}\"\n{credential}", scene.vault().display());
+    scene.bench.env("ADMIN", token());
+    scene.bench.write_config(&text);
+    let sidecar = scene.bench.start();
+    let status = || scene.bench.run_command(&["status"]).stdout;
+    let says = |state, why| eventually(SOON, || status().contains(state) && status().contains(why));
+    assert!(says("pending", "admin API"), "{} {}", status(), sidecar.output());
+    assert!(scene.endpoint.is_valid(&key_in(&hub, DEAD)), "it lies in the database");
+    // As people mend it: a change of the gateway's part of the config.
+    api.mend();
+    scene.bench.write_config(&text.replacen("[vault]", "cache_lag = \"1s\"\n[vault]", 1));
+    assert!(says("delivered", ""), "{} {}", status(), sidecar.output());
+    let routed = || api.routed(DEAD).is_some_and(|key| scene.endpoint.is_valid(&key));
+    assert!(eventually(SOON, routed), "{}", sidecar.output());
+    for (what, text) in [("run", sidecar.output()), ("status", status())] {
+        assert_no_secret(what, &text);
+    }
 }
 
 /// The agent against one-hub, which nothing but its API reaches.

@@ -19,12 +19,12 @@ pub use orders::{Delivery, DeliveryOrder, LookOrder, Origin, Seen};
 
 use crate::channel::ownership::{Adoption, Adoptions};
 use crate::channel::policy::ChannelState;
-use crate::config::plan::{ChannelSelect, CredentialPlan, GatewayPlan};
+use crate::config::plan::{ChannelSelect, CredentialPlan, Database, GatewayPlan};
 use crate::config::template::Template;
 use crate::credential::event::{Event, Topic};
 use crate::credential::record::{Record, RecordId};
 use crate::gateway::thread::GatewayHandle;
-use crate::gateway::{BATCH, GatewayError};
+use crate::gateway::{BATCH, GatewayError, Unloaded};
 use crate::reason::{ChannelReason, GatewayReason};
 use crate::secret::Secret;
 use crate::time::Timestamp;
@@ -76,6 +76,8 @@ pub struct Room {
     pub writable: bool,
     /// What is wrong with the database, and since when.
     pub trouble: Option<(GatewayReason, Timestamp)>,
+    /// Channels whose key the gateway does not use, as of the last look.
+    unloaded: Option<Unloaded>,
     /// What of that the log has.
     pub logged: Option<GatewayReason>,
     failures: u32,
@@ -178,6 +180,7 @@ impl Room {
             looked: false,
             writable: false,
             trouble: None,
+            unloaded: None,
             logged: None,
             failures: 0,
             lag_reckoned,
@@ -273,6 +276,17 @@ impl Room {
         if self.is_at_rest() {
             self.handle.expect();
         }
+    }
+
+    /// What is wrong with the gateway that concerns a channel: with its database, or with the way to tell it of a key.
+    pub fn trouble_of(&self, channel: Option<i64>) -> Option<&GatewayReason> {
+        self.trouble.as_ref().map(|(reason, _)| reason).or_else(|| self.unloaded(channel))
+    }
+
+    /// Why the gateway does not use the key in a channel, if it does not.
+    fn unloaded(&self, channel: Option<i64>) -> Option<&GatewayReason> {
+        let unloaded = self.unloaded.as_ref()?;
+        channel.filter(|id| unloaded.channels.contains(id)).map(|_| &unloaded.reason)
     }
 
     /// Whether nothing is under way or wrong.
@@ -439,6 +453,8 @@ impl Room {
         let cannot_be = self.trouble.is_some() && !self.busy;
         cannot_be
             || self.targets_of(record.id).all(|target| match target.standing.state {
+                // What the gateway is not told of takes a person.
+                ChannelState::Pending if self.unloaded(target.standing.id).is_some() => true,
                 ChannelState::Pending => target.conflicts >= CONFLICTS || !lives && !is_released(target),
                 ChannelState::Delivered | ChannelState::DisabledByHand => !lives || is_current(target),
                 _ => true,
@@ -518,6 +534,7 @@ impl Room {
             expected,
             own,
             probe: !self.writable || self.trouble.is_some(),
+            is_told: self.plan.api.is_some() && self.plan.database != Database::None,
             compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
             others: Vec::new(),
         }

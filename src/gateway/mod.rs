@@ -13,6 +13,7 @@ pub mod sqlite;
 mod stored;
 pub mod thread;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,15 @@ use sqlite::SqliteGateway;
 
 /// How many keys one transaction writes, so that it holds the gateway's lock for about a millisecond.
 pub const BATCH: usize = 32;
+
+/// Channels whose key lies in the database and is not used: their gateway loads none by itself, and could not be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unloaded {
+    /// Why it could not be told.
+    pub reason: GatewayReason,
+    /// Their ids.
+    pub channels: BTreeSet<i64>,
+}
 
 /// One key that is to be written into one channel.
 #[derive(Debug, Clone)]
@@ -136,6 +146,11 @@ pub trait Gateway: Send {
 
     /// Closes what is held open: no request came for a moment.
     fn leave(&mut self) {}
+
+    /// Channels whose key the gateway does not use until it is told of it, if it could not be told.
+    fn unloaded(&self) -> Option<Unloaded> {
+        None
+    }
 
     /// Whether a key that was written is used with the gateway's next request, whatever it has in memory.
     fn immediate(&self) -> bool {

@@ -4,15 +4,15 @@
 //! Whoever publishes has his answer before the gateway is told: an API that is slow or gone holds up no key. What it was
 //! not told of is remembered and told later: one-hub never looks into its database by itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::api::ApiGateway;
-use super::{Gateway, GatewayError, Place, Publication, Published, Trace};
+use super::{Gateway, GatewayError, Place, Publication, Published, Trace, Unloaded};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::{Finding, Severity};
-use crate::reason::ChannelReason;
+use crate::reason::{ApiFailure, ChannelReason, GatewayReason};
 
 /// How long an API that failed is left alone at first; doubled each time, and [`LONGEST_PAUSE`] at most.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -24,6 +24,10 @@ pub struct Reloading {
     api: ApiGateway,
     /// Channels whose key the gateway may not have in memory yet, by id, with their `created_time`.
     untold: BTreeMap<i64, i64>,
+    /// Those that the API does not show, since it was last told of any: another gateway's API, or they are gone.
+    unknown: BTreeSet<i64>,
+    /// Why it could not be told at the last try.
+    failure: Option<GatewayReason>,
     /// Channels that could not be used to tell it, since the last failure of the whole.
     useless: usize,
     failures: u32,
@@ -43,6 +47,8 @@ impl Reloading {
             database,
             api,
             untold: BTreeMap::new(),
+            unknown: BTreeSet::new(),
+            failure: None,
             useless: 0,
             failures: 0,
             pause: PAUSE,
@@ -70,15 +76,19 @@ impl Reloading {
                     tracing::info!("the gateway was told of its new keys");
                 }
                 self.untold.clear();
+                self.unknown.clear();
+                self.failure = None;
                 (self.useless, self.failures) = (0, 0);
                 self.reloads = Some(at_once);
             }
             Err(GatewayError::Channel(ChannelReason::Conflict)) => {
                 // It is gone, or another one by now: nobody needs its key.
                 self.untold.remove(&id);
+                self.unknown.insert(id);
                 if self.untold.is_empty() {
                     tracing::warn!("the admin API shows no channel that a key was written into: is it this gateway's?");
                     self.reloads = Some(false);
+                    self.failure = Some(ApiFailure::OtherGateway.into());
                 }
             }
             // The next one may do.
@@ -92,6 +102,10 @@ impl Reloading {
                 self.failures = self.failures.saturating_add(1);
                 self.useless = 0;
                 self.reloads = Some(false);
+                self.failure = Some(match error {
+                    GatewayError::Database(reason) => reason,
+                    GatewayError::Channel(_) => ApiFailure::Refused.into(),
+                });
             }
         }
     }
@@ -159,6 +173,13 @@ impl Gateway for Reloading {
 
     fn place(&mut self) -> Option<Place> {
         self.database.place()
+    }
+
+    fn unloaded(&self) -> Option<Unloaded> {
+        // The others load their channels from time to time by themselves.
+        let reason = self.failure.clone().filter(|_| self.kind() == Some(GatewayKind::OneHub))?;
+        let channels = self.untold.keys().chain(&self.unknown).copied().collect();
+        Some(Unloaded { reason, channels })
     }
 
     fn immediate(&self) -> bool {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::oneshot;
 
-use super::{BATCH, Gateway, GatewayError, Place, Publication, Published};
+use super::{BATCH, Gateway, GatewayError, Place, Publication, Published, Unloaded};
 use crate::channel::view::ChannelView;
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::finding::Finding;
@@ -134,6 +134,11 @@ impl GatewayHandle {
         self.ask(Request::Probe).await.unwrap_or_else(|| Err(ended()))
     }
 
+    /// Channels whose key the gateway does not use, because it could not be told of it.
+    pub async fn unloaded(&self) -> Option<Unloaded> {
+        self.ask(Request::Unloaded).await.flatten()
+    }
+
     /// Which database it is; `None` while that cannot be told.
     pub async fn place(&self) -> Option<Place> {
         self.ask(Request::Place).await.flatten()
@@ -171,6 +176,7 @@ enum Request {
     Publish(Vec<Publication>, oneshot::Sender<Vec<Answer>>),
     Probe(oneshot::Sender<Result<(), GatewayError>>),
     Place(oneshot::Sender<Option<Place>>),
+    Unloaded(oneshot::Sender<Option<Unloaded>>),
     Examine(oneshot::Sender<Vec<Finding>>),
     Measure(Histogram),
     Begin,
@@ -268,6 +274,10 @@ impl Room {
             Request::Place(reply) => {
                 let place = self.guarded(|gateway| gateway.place());
                 let _ = reply.send(place.ok().flatten());
+            }
+            Request::Unloaded(reply) => {
+                let unloaded = self.guarded(|gateway| gateway.unloaded());
+                let _ = reply.send(unloaded.ok().flatten());
             }
             Request::Measure(seconds) => self.seconds = Some(seconds),
             Request::Begin => {

@@ -191,6 +191,7 @@ pub(crate) fn reasons() -> Vec<Reason> {
         ApiFailure::WrongUser,
         ApiFailure::Refused,
         ApiFailure::NotTheApi { status: 404 },
+        ApiFailure::OtherGateway,
     ];
     reasons.extend(failures.map(|failure| GatewayReason::Api { failure }.into()));
     reasons.extend(samples!(ChannelReason:

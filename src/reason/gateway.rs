@@ -228,6 +228,8 @@ pub enum ApiFailure {
         /// The HTTP status of the answer.
         status: u16,
     },
+    /// It shows none of the channels that keys were written into.
+    OtherGateway,
 }
 
 impl From<ApiFailure> for GatewayReason {

@@ -351,7 +351,7 @@ pub fn credentials<'r>(
         let name = &*plan_of_one.name;
         let record = by_client.get(&(name, ClientIdentity::of(plan_of_one))).and_then(|id| by_id.get(id)).copied();
         let channels = fed.get(name).into_iter().flatten().map(|(room, target)| {
-            let trouble = room.trouble.as_ref().map(|(reason, _)| Reason::from(reason.clone()));
+            let trouble = room.trouble_of(target.standing.id).cloned().map(Reason::from);
             (&*room.plan.name, &target.standing, trouble)
         });
         let lag = plan_of_one.channels.iter().filter_map(|channel| lags.get(&*channel.gateway)).max();

@@ -76,6 +76,7 @@ impl Room {
             return None;
         }
         self.tell_unused(now, events);
+        self.unloaded = seen.unloaded.clone();
         let kind = self.handle.kind();
         let named = self.by_name(&seen);
         self.let_go(&seen.indexes);

@@ -12,7 +12,7 @@ use crate::config::plan::ChannelSelect;
 use crate::credential::record::RecordId;
 use crate::failpoint::failpoint;
 use crate::gateway::thread::GatewayHandle;
-use crate::gateway::{GatewayError, Place, Publication, Published};
+use crate::gateway::{GatewayError, Place, Publication, Published, Unloaded};
 use crate::reason::GatewayReason;
 use crate::secret::Secret;
 use crate::vault::{Change, FingerprintKind, VaultHandle};
@@ -42,6 +42,8 @@ pub struct Seen {
     pub(super) same_as: Option<Result<Option<Arc<str>>, Untold>>,
     /// Whether a key could be written; `None` when that was not tried.
     pub(super) writable: Option<Result<(), GatewayError>>,
+    /// Channels whose key their gateway does not use.
+    pub(super) unloaded: Option<Unloaded>,
 }
 
 /// One of the places that were to be compared could not be told.
@@ -68,6 +70,8 @@ pub struct LookOrder {
     /// By channel id: an earlier key that is known to be ours.
     pub(super) own: HashMap<i64, Secret>,
     pub(super) probe: bool,
+    /// Whether the gateway is told of keys that are written past it.
+    pub(super) is_told: bool,
     /// This gateway's name, if its place is to be compared with others'.
     pub(super) compare: Option<Arc<str>>,
     /// Those that come before it.
@@ -106,7 +110,8 @@ impl LookOrder {
         let ours = ours.await.into_iter().flatten().collect();
         let writable = if self.probe { Some(self.handle.probe().await) } else { None };
         let same_as = if self.compare.is_some() { Some(same_as(&self.handle, &self.others).await) } else { None };
-        Ok(Seen { indexes: self.indexes, views, ours, same_as, writable })
+        let unloaded = if self.is_told { self.handle.unloaded().await } else { None };
+        Ok(Seen { indexes: self.indexes, views, ours, same_as, writable, unloaded })
     }
 }
 

@@ -43,6 +43,13 @@ impl Room {
         now: Timestamp,
         events: &mut Vec<Event>,
     ) {
+        // A key that its gateway does not use has not arrived.
+        let channel = view.map(|view| view.id).or(self.targets[index].standing.id);
+        let state = match state {
+            ChannelState::Delivered if self.unloaded(channel).is_some() => ChannelState::Pending,
+            state => state,
+        };
+        let trouble = self.trouble_of(channel).cloned();
         let target = &mut self.targets[index];
         let id_before = target.standing.id;
         if let Some(view) = view {
@@ -69,8 +76,8 @@ impl Room {
         }
         match state {
             ChannelState::Pending => {
-                if let Some(reason) = self.trouble.as_ref().map(|(reason, _)| reason.clone().into()) {
-                    self.tell_undelivered(index, &reason, now, events);
+                if let Some(reason) = trouble {
+                    self.tell_undelivered(index, &reason.into(), now, events);
                 }
             }
             // People who gave it back are told no more of it, nor of its end.

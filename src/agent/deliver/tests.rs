@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::*;
 use crate::channel::view::{ChannelView, Status};
-use crate::config::plan::{CacheLag, ChannelPlan, Database, GatewayKind, OnForeignKey};
+use crate::config::plan::{ApiPlan, CacheLag, ChannelPlan, Database, GatewayKind, OnForeignKey};
 use crate::credential::sample::{self, at};
 use crate::finding::Finding;
-use crate::gateway::{Gateway, GatewayError, Place, Publication, Published, Trace};
+use crate::gateway::{Gateway, GatewayError, Place, Publication, Published, Trace, Unloaded};
+use crate::reason::ApiFailure;
+use crate::secret::SecretSource;
 use crate::vault::{FingerprintKind, Vault};
 
 /// A gateway's rows, and what is to go wrong.
@@ -22,6 +24,7 @@ struct Rows {
     written: Vec<(i64, String)>,
     looks: usize,
     expected: usize,
+    unloaded: Option<Unloaded>,
 }
 
 struct Played(Arc<Mutex<Rows>>);
@@ -71,6 +74,10 @@ impl Gateway for Played {
 
     fn kind(&self) -> Option<GatewayKind> {
         Some(GatewayKind::NewApi)
+    }
+
+    fn unloaded(&self) -> Option<Unloaded> {
+        self.rows().unloaded.clone()
     }
 
     fn immediate(&self) -> bool {
@@ -144,6 +151,7 @@ impl Stage {
             written: Vec::new(),
             looks: 0,
             expected: 0,
+            unloaded: None,
         }));
         let room = room(&rows, HashMap::new());
         Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
@@ -572,6 +580,42 @@ async fn a_row_that_is_changed_before_each_write_is_not_pressed_and_told_after_a
     stage.rows().refusal = None;
     stage.settle().await;
     assert_eq!((stage.states(), stage.topics()), (vec![Delivered], vec![Topic::Recovered]));
+}
+
+#[tokio::test]
+async fn a_key_that_its_gateway_does_not_load_has_not_arrived_and_is_told_after_a_minute() {
+    let mut stage = Stage::new();
+    let token = SecretSource::Value(Secret::new("token"));
+    let api = ApiPlan { url: "http://one-hub:3000".parse().unwrap(), token, user: None };
+    stage.room.plan = Arc::new(GatewayPlan { api: Some(api), ..GatewayPlan::clone(&stage.room.plan) });
+    stage.list(&[(1, id(1)), (2, id(2))]);
+    for record in [1, 2] {
+        stage.refreshed(record, "first").await;
+    }
+    stage.settle().await;
+    assert_eq!(stage.states(), [Delivered, Delivered]);
+
+    let reason = GatewayReason::from(ApiFailure::Denied);
+    stage.rows().unloaded = Some(Unloaded { reason: reason.clone(), channels: [1].into() });
+    let mut told = Vec::new();
+    for second in [15, 30, 60, 90, 105, 120] {
+        stage.now = at(second);
+        // Another key ends nothing: the gateway does not load that one either.
+        if second == 105 {
+            stage.refreshed(1, "second").await;
+        }
+        stage.settle().await;
+        told.extend(stage.events.drain(..).map(|event| (second, event.topic, event.reason)));
+        assert_eq!(stage.states(), [Pending, Delivered], "at {second} s");
+    }
+    assert_eq!(stage.key(1), "second");
+    assert_eq!(told, [(90, Topic::Undelivered, Some(reason.clone().into()))]);
+    assert_eq!((stage.room.trouble_of(Some(1)), stage.room.trouble_of(Some(2))), (Some(&reason), None));
+    assert!(stage.room.has_settled(&stage.records[&RecordId(1)], true), "a command does not wait for it for ever");
+
+    stage.rows().unloaded = None;
+    stage.settle().await;
+    assert_eq!((stage.states(), stage.topics()), (vec![Delivered, Delivered], vec![Topic::Recovered]));
 }
 
 #[tokio::test]

@@ -208,6 +208,10 @@ fn api(failure: &ApiFailure) -> Message {
             format!("What answers at the admin API's address is not a gateway's API (HTTP {status})."),
             "Check `url` under `api` in `[gateway]`: the address of the gateway's web page, without `/api`.",
         ),
+        ApiFailure::OtherGateway => Message::new(
+            "The admin API does not show the channel that the key was written into: it seems to be another gateway's.",
+            "Check `url` under `api` in `[gateway]`: it must lead to the gateway that uses this database.",
+        ),
     }
 }
 

@@ -182,6 +182,10 @@ fn api(failure: &ApiFailure) -> Message {
             format!("管理接口地址上应答的不是网关的接口（HTTP {status}）。"),
             "检查 `[gateway]` 中 `api` 的 `url`：填网关网页的地址，不带 `/api`。",
         ),
+        ApiFailure::OtherGateway => Message::new(
+            "管理接口中没有写入密钥的那个渠道：它似乎属于另一个网关。",
+            "检查 `[gateway]` 中 `api` 的 `url`：它必须指向使用这个数据库的网关。",
+        ),
     }
 }
 
