@@ -4,8 +4,6 @@
 //! commit, ten thousand cost a few hundred. Answers go out after the commit.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -27,7 +25,8 @@ const NOTES_WAIT: Duration = Duration::from_millis(20);
 enum Request {
     Commit {
         group: Group,
-        done: oneshot::Sender<Result<(), VaultError>>,
+        /// `None` where nobody waits.
+        done: Option<oneshot::Sender<Result<(), VaultError>>>,
     },
     SeenBy {
         kind: FingerprintKind,
@@ -49,7 +48,7 @@ impl Request {
     /// Whether somebody waits for the answer.
     fn is_awaited(&self) -> bool {
         match self {
-            Self::Commit { group, .. } => group.purpose != Purpose::Note,
+            Self::Commit { done, .. } => done.is_some(),
             Self::SeenBy { .. } | Self::Confirm { .. } | Self::Close { .. } => true,
             Self::MaxInFlight(_) | Self::Measure(_) | Self::Rest => false,
         }
@@ -61,8 +60,6 @@ impl Request {
 pub struct VaultHandle {
     requests: mpsc::Sender<Request>,
     fingerprinter: Fingerprinter,
-    /// Whether the last note was refused: said once.
-    refusing: Arc<AtomicBool>,
     standing: watch::Receiver<Standing>,
 }
 
@@ -81,7 +78,7 @@ pub(super) fn spawn(store: Box<dyn Backing>) -> VaultHandle {
         })
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
-    VaultHandle { requests, fingerprinter, refusing: Arc::default(), standing }
+    VaultHandle { requests, fingerprinter, standing }
 }
 
 impl VaultHandle {
@@ -109,7 +106,7 @@ impl VaultHandle {
 
     async fn commit_group(&self, group: Group) -> Result<(), VaultError> {
         let (done, answer) = oneshot::channel();
-        self.send(Request::Commit { group, done })?;
+        self.send(Request::Commit { group, done: Some(done) })?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
@@ -133,31 +130,9 @@ impl VaultHandle {
 
     /// Commits changes that nobody waits for, in the order of the calls; the first failure is logged, and its end.
     pub fn commit_soon(&self, changes: Vec<Change>) {
-        let (done, answer) = oneshot::channel();
         let group = Group { purpose: Purpose::Note, changes };
-        let sent = self.send(Request::Commit { group, done });
-        let refusing = Arc::clone(&self.refusing);
-        tokio::spawn(async move {
-            let committed = match sent {
-                Ok(()) => answer.await.unwrap_or_else(|_| Err(gone())),
-                Err(error) => Err(error),
-            };
-            // Its new owner knows better.
-            if let Err(error @ VaultError(VaultReason::Displaced { .. } | VaultReason::ThreadEnded)) = &committed {
-                tracing::debug!(%error, "the vault did not take a note");
-                return;
-            }
-            let refused = refusing.swap(committed.is_err(), Ordering::Relaxed);
-            match committed {
-                // People are told when it lasts.
-                Err(error @ VaultError(VaultReason::ServerAway { .. })) if !refused => {
-                    tracing::warn!(%error, "the vault takes no notes");
-                }
-                Err(error) if !refused => tracing::error!(%error, "the vault takes no notes"),
-                Ok(()) if refused => tracing::info!("the vault takes notes again"),
-                _ => {}
-            }
-        });
+        // Without its thread nothing is noted; whoever holds this handle learns from its standing.
+        let _ = self.send(Request::Commit { group, done: None });
     }
 
     /// The records for which this was seen.
@@ -204,7 +179,7 @@ fn gone() -> VaultError {
 }
 
 fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &watch::Sender<Standing>) {
-    let mut seconds = None;
+    let (mut seconds, mut notes) = (None, Notes::default());
     loop {
         let first = match store.patience().map(|patience| waiting.recv_timeout(patience)) {
             Some(Ok(first)) => first,
@@ -263,7 +238,10 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
             // Before the answers: whoever learns of a failure can know what it means.
             note(&*store, tell);
             for (done, result) in dones.into_iter().zip(results) {
-                let _ = done.send(result);
+                match done {
+                    Some(done) => drop(done.send(result)),
+                    None => notes.came_to(result),
+                }
             }
         }
         // After the commits: what was noted before the question is part of the answer.
@@ -282,6 +260,32 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
             drop(store);
             let _ = done.send(());
             return;
+        }
+    }
+}
+
+/// What became of the notes, for the log: the first that was refused, and the first that was taken again.
+#[derive(Debug, Default)]
+struct Notes {
+    refused: bool,
+}
+
+impl Notes {
+    fn came_to(&mut self, result: Result<(), VaultError>) {
+        // Its new owner knows better.
+        if let Err(error @ VaultError(VaultReason::Displaced { .. })) = &result {
+            tracing::debug!(%error, "the vault did not take a note");
+            return;
+        }
+        let refused = std::mem::replace(&mut self.refused, result.is_err());
+        match result {
+            // People are told when it lasts.
+            Err(error @ VaultError(VaultReason::ServerAway { .. })) if !refused => {
+                tracing::warn!(%error, "the vault takes no notes");
+            }
+            Err(error) if !refused => tracing::error!(%error, "the vault takes no notes"),
+            Ok(()) if refused => tracing::info!("the vault takes notes again"),
+            _ => {}
         }
     }
 }
