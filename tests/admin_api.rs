@@ -550,10 +550,9 @@ fn a_token_that_nobody_hands_out_is_given_up() {
     };
 }
 
-/// A pass that ends right after its key was written, beside the database of one-hub.
-#[test]
-fn once_ends_only_after_the_gateway_was_told() {
-    let scene = Scene::new(Options::default(), "");
+/// A one-hub beside its database and its admin API, one of whose channels is kept.
+fn hub_beside_its_database() -> (Scene, AdminApi, PathBuf) {
+    let mut scene = Scene::new(Options::default(), "");
     let hub = scene.bench.path("one-hub.db");
     database::copy_fixture("one-hub.db", &hub);
     let api = AdminApi::start(Program::OneHub, hub.clone());
@@ -565,9 +564,14 @@ fn once_ends_only_after_the_gateway_was_told() {
         api.url(),
         scene.vault().display(),
     );
-    let mut scene = scene;
     scene.bench.env("ADMIN", token());
     scene.bench.write_config(&text);
+    (scene, api, hub)
+}
+
+#[test]
+fn once_ends_only_after_the_gateway_was_told() {
+    let (scene, api, _) = hub_beside_its_database();
     api.be_slow(Duration::from_millis(500));
     let once = scene.bench.run_command(&["once"]);
     assert_eq!(once.code, Some(0), "{once:?}");
@@ -575,23 +579,42 @@ fn once_ends_only_after_the_gateway_was_told() {
     assert_no_secret("once", &(once.stdout + &once.stderr));
 }
 
+#[test]
+fn once_fails_where_the_gateway_could_not_be_told_of_the_key() {
+    let (scene, api, hub) = hub_beside_its_database();
+    api.break_with(401, "");
+    let once = scene.bench.run_command(&["once"]);
+    assert_eq!(once.code, Some(1), "{once:?}");
+    assert!(once.stdout.contains("pending") && once.stdout.contains("admin API"), "{once:?}");
+    assert!(scene.endpoint.is_valid(&key_in(&hub, DEAD)), "it lies in the database");
+    // The next one tells of it what this one could not.
+    api.mend();
+    let next = scene.bench.run_command(&["once"]);
+    assert_eq!(next.code, Some(0), "{next:?}");
+    assert_eq!(api.routed(DEAD), Some(key_in(&hub, DEAD)), "{next:?}");
+    assert_eq!(scene.endpoint.requests().len(), 1, "{next:?}");
+    assert_no_secret("once", &(once.stdout + &once.stderr + &next.stdout + &next.stderr));
+}
+
+#[test]
+fn once_beside_a_running_agent_fails_where_the_gateway_could_not_be_told_of_the_key() {
+    let (scene, api, hub) = hub_beside_its_database();
+    let sidecar = scene.bench.start();
+    let routed = || api.routed(DEAD).is_some_and(|key| scene.endpoint.is_valid(&key));
+    assert!(eventually(SOON, routed), "{}", sidecar.output());
+    api.break_with(401, "");
+    let once = scene.bench.run_command(&["once", "--force"]);
+    assert_eq!(once.code, Some(1), "{once:?} {}", sidecar.output());
+    assert!(once.stdout.contains("pending") && once.stdout.contains("admin API"), "{once:?}");
+    assert_ne!(api.routed(DEAD), Some(key_in(&hub, DEAD)), "{once:?}");
+    assert_no_secret("once", &(once.stdout + &once.stderr));
+}
+
 /// What the agent says beside a one-hub that it cannot tell of its keys, and when it can.
 #[test]
 fn a_key_that_one_hub_does_not_use_is_shown_as_pending_with_the_reason() {
-    let mut scene = Scene::new(Options { lifetime: Duration::from_secs(4), ..Options::default() }, "");
-    let hub = scene.bench.path("one-hub.db");
-    database::copy_fixture("one-hub.db", &hub);
-    let api = AdminApi::start(Program::OneHub, hub.clone());
+    let (scene, api, hub) = hub_beside_its_database();
     api.break_with(401, "");
-    let credential = scene.credential("kept", "kept", "seed", DEAD, "refresh_before = \"1s\"");
-    let gateway = format!(
-        "[gateway]\ndatabase = \"{}\"\napi = {{ url = \"{}\", token = {{ env = \"ADMIN\" }}, user = {USER} }}\n",
-        hub.display(),
-        api.url(),
-    );
-    let text = format!("{gateway}[vault]\npath = \"{}\"\n{credential}", scene.vault().display());
-    scene.bench.env("ADMIN", token());
-    scene.bench.write_config(&text);
     let sidecar = scene.bench.start();
     let status = || scene.bench.run_command(&["status"]).stdout;
     let says = |state, why| eventually(SOON, || status().contains(state) && status().contains(why));
@@ -599,7 +622,8 @@ fn a_key_that_one_hub_does_not_use_is_shown_as_pending_with_the_reason() {
     assert!(scene.endpoint.is_valid(&key_in(&hub, DEAD)), "it lies in the database");
     // As people mend it: a change of the gateway's part of the config.
     api.mend();
-    scene.bench.write_config(&text.replacen("[vault]", "cache_lag = \"1s\"\n[vault]", 1));
+    let config = std::fs::read_to_string(scene.bench.config()).unwrap();
+    scene.bench.write_config(&config.replacen("[vault]", "cache_lag = \"1s\"\n[vault]", 1));
     assert!(says("delivered", ""), "{} {}", status(), sidecar.output());
     let routed = || api.routed(DEAD).is_some_and(|key| scene.endpoint.is_valid(&key));
     assert!(eventually(SOON, routed), "{}", sidecar.output());

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::agent::deliver::Room;
 use crate::agent::obtained::Obtained;
 use crate::agent::{Agent, Mode, Report};
 use crate::config::plan::CredentialPlan;
@@ -267,6 +268,9 @@ impl Agent {
         }
         let mut passes = std::mem::take(&mut self.passes.under_way);
         let over: Vec<Pass> = passes.extract_if(.., |pass| pass.answer.is_closed() || self.is_over(pass)).collect();
+        if !passes.is_empty() {
+            self.rooms.values_mut().for_each(Room::look_whether_told);
+        }
         self.passes.under_way = passes;
         for pass in over {
             // What could not be sent is not forced later, when nobody waits for it.
@@ -296,7 +300,7 @@ impl Agent {
         true
     }
 
-    /// Whether no request of a credential is under way and its key is delivered, or cannot be.
+    /// Whether no request of a credential is under way and its key is delivered and told, or cannot be.
     fn has_settled(&self, id: RecordId) -> bool {
         let Some(active) = self.active.get(&id) else { return true };
         let rooms = || active.plan.channels.iter().filter_map(|channel| self.rooms.get(&channel.gateway));

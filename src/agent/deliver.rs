@@ -62,6 +62,8 @@ pub struct Room {
     holders: HashMap<i64, usize>,
     /// Channels to look at now, whatever [`Room::next_look`] says, the soonest dead first.
     dirty: BTreeSet<(Timestamp, usize)>,
+    /// Targets whose key was written, but not looked at since: whether their gateway was told of it, a look says.
+    untold: BTreeSet<usize>,
     /// What is remembered of channels, by id.
     pub adoptions: Adoptions,
     /// When to look again.
@@ -173,6 +175,7 @@ impl Room {
             origin: Origin { room: ROOMS.fetch_add(1, Ordering::Relaxed), targets: 0 },
             holders: HashMap::new(),
             dirty: BTreeSet::new(),
+            untold: BTreeSet::new(),
             adoptions,
             next_look: Timestamp::EPOCH,
             busy: false,
@@ -262,6 +265,7 @@ impl Room {
         self.holders.clear();
         self.looked = false;
         self.dirty.clear();
+        self.untold.clear();
         self.ahead = None;
         self.next_look = Timestamp::EPOCH;
     }
@@ -372,6 +376,19 @@ impl Room {
         self.look_soon();
     }
 
+    /// Whether the gateway is told of keys that are written past it.
+    fn is_told(&self) -> bool {
+        self.plan.api.is_some() && self.plan.database != Database::None
+    }
+
+    /// Somebody waits to hear whether the keys that were written are used: look, once no other key is on its way.
+    pub fn look_whether_told(&mut self) {
+        if !self.busy && self.dirty.is_empty() {
+            let untold = self.untold.iter().map(|index| (self.targets[*index].dies, *index));
+            self.dirty.extend(untold);
+        }
+    }
+
     /// Look at everything at once.
     pub fn look_soon(&mut self) {
         self.next_look = Timestamp::EPOCH;
@@ -440,8 +457,8 @@ impl Room {
             })
     }
 
-    /// Whether the key of a record, if it lives, is in its channels here, or cannot be; and whether those that are given
-    /// back have their own keys.
+    /// Whether the key of a record, if it lives, is in its channels here and their gateway was told of it, or cannot be;
+    /// and whether those that are given back have their own keys.
     pub fn has_settled(&self, record: &Record, lives: bool) -> bool {
         let adoption = |target: &Target| target.standing.id.and_then(|id| self.adoptions.get(&id));
         let is_current = |target: &Target| {
@@ -451,14 +468,19 @@ impl Room {
         };
         let is_released = |target: &Target| adoption(target).is_some_and(|adoption| adoption.state.released);
         let cannot_be = self.trouble.is_some() && !self.busy;
-        cannot_be
-            || self.targets_of(record.id).all(|target| match target.standing.state {
+        let has_settled = |index: usize| {
+            let target = &self.targets[index];
+            match target.standing.state {
                 // What the gateway is not told of takes a person.
                 ChannelState::Pending if self.unloaded(target.standing.id).is_some() => true,
                 ChannelState::Pending => target.conflicts >= CONFLICTS || !lives && !is_released(target),
-                ChannelState::Delivered | ChannelState::DisabledByHand => !lives || is_current(target),
+                ChannelState::Delivered | ChannelState::DisabledByHand => {
+                    !lives || is_current(target) && !self.untold.contains(&index)
+                }
                 _ => true,
-            })
+            }
+        };
+        cannot_be || places_of(&self.by_record, record.id).all(has_settled)
     }
 
     /// What was seen ahead, if that is all that is to be looked at now.
@@ -534,7 +556,7 @@ impl Room {
             expected,
             own,
             probe: !self.writable || self.trouble.is_some(),
-            is_told: self.plan.api.is_some() && self.plan.database != Database::None,
+            is_told: self.is_told(),
             compare: (!self.compared || self.trouble.is_some()).then(|| Arc::clone(&self.plan.name)),
             others: Vec::new(),
         }

@@ -9,10 +9,8 @@ use crate::agent::{Agent, Mode, Report};
 use crate::reason::AgentReason;
 use crate::time::Timestamp;
 
-/// How long a shutdown waits for keys to be delivered, after what was sent is saved.
+/// How long a shutdown waits for keys to be delivered, after what was sent is saved, and then for gateways to be told.
 const LAST_DELIVERY: Duration = Duration::from_secs(2);
-/// How long a pass that nobody continues waits for gateways to hear of its keys.
-const LAST_CALL_OF_A_PASS: Duration = Duration::from_secs(10);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +55,7 @@ impl Agent {
     async fn settle_gateways(&self) {
         let told = self.rooms.values().filter(|room| room.plan.api.is_some());
         let settled = told.map(|room| room.handle.settle());
-        let patience = if self.mode == Mode::Once { LAST_CALL_OF_A_PASS } else { LAST_DELIVERY };
-        let _ = tokio::time::timeout(patience, futures_util::future::join_all(settled)).await;
+        let _ = tokio::time::timeout(LAST_DELIVERY, futures_util::future::join_all(settled)).await;
     }
 
     /// Lets the notifiers finish, and remembers what they did not get rid of.

@@ -42,12 +42,17 @@ impl Room {
         self.looked = true;
         let seen = match seen {
             Ok(seen) => seen,
-            Err(GatewayError::Database(reason)) => {
-                self.note_trouble(reason, now, events);
+            Err(error) => {
+                self.untold.clear();
+                if let GatewayError::Database(reason) = error {
+                    self.note_trouble(reason, now, events);
+                }
                 return None;
             }
-            Err(GatewayError::Channel(_)) => return None,
         };
+        for index in &seen.indexes {
+            self.untold.remove(index);
+        }
         match &seen.same_as {
             None => {}
             Some(Ok(same_as)) => {
@@ -458,6 +463,9 @@ impl Room {
                         events.push(self.event(index, Topic::Reenabled, now));
                     }
                     self.stand(index, None, state, None, now, events);
+                    if self.is_told() {
+                        self.untold.insert(index);
+                    }
                 }
                 Err(GatewayError::Channel(ChannelReason::Conflict)) => {
                     if let Some(index) = index {

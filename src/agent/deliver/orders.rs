@@ -110,7 +110,13 @@ impl LookOrder {
         let ours = ours.await.into_iter().flatten().collect();
         let writable = if self.probe { Some(self.handle.probe().await) } else { None };
         let same_as = if self.compare.is_some() { Some(same_as(&self.handle, &self.others).await) } else { None };
-        let unloaded = if self.is_told { self.handle.unloaded().await } else { None };
+        let unloaded = if self.is_told {
+            // Of the keys that were just written, too.
+            self.handle.settle().await;
+            self.handle.unloaded().await
+        } else {
+            None
+        };
         Ok(Seen { indexes: self.indexes, views, ours, same_as, writable, unloaded })
     }
 }

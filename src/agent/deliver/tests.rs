@@ -157,6 +157,15 @@ impl Stage {
         Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
     }
 
+    /// The same, with the gateway's admin API beside its database.
+    fn beside_an_admin_api() -> Self {
+        let mut stage = Self::new();
+        let token = SecretSource::Value(Secret::new("token"));
+        let api = ApiPlan { url: "http://one-hub:3000".parse().unwrap(), token, user: None };
+        stage.room.plan = Arc::new(GatewayPlan { api: Some(api), ..GatewayPlan::clone(&stage.room.plan) });
+        stage
+    }
+
     fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap()
     }
@@ -584,10 +593,7 @@ async fn a_row_that_is_changed_before_each_write_is_not_pressed_and_told_after_a
 
 #[tokio::test]
 async fn a_key_that_its_gateway_does_not_load_has_not_arrived_and_is_told_after_a_minute() {
-    let mut stage = Stage::new();
-    let token = SecretSource::Value(Secret::new("token"));
-    let api = ApiPlan { url: "http://one-hub:3000".parse().unwrap(), token, user: None };
-    stage.room.plan = Arc::new(GatewayPlan { api: Some(api), ..GatewayPlan::clone(&stage.room.plan) });
+    let mut stage = Stage::beside_an_admin_api();
     stage.list(&[(1, id(1)), (2, id(2))]);
     for record in [1, 2] {
         stage.refreshed(record, "first").await;
@@ -616,6 +622,28 @@ async fn a_key_that_its_gateway_does_not_load_has_not_arrived_and_is_told_after_
     stage.rows().unloaded = None;
     stage.settle().await;
     assert_eq!((stage.states(), stage.topics()), (vec![Delivered, Delivered], vec![Topic::Recovered]));
+}
+
+#[tokio::test]
+async fn a_key_beside_an_admin_api_has_settled_when_a_look_says_that_its_gateway_was_told() {
+    let mut stage = Stage::beside_an_admin_api();
+    stage.list(&[(1, id(1)), (2, id(2))]);
+    let has_settled = |stage: &Stage| [1, 2].map(|id| stage.room.has_settled(&stage.records[&RecordId(id)], true));
+    for record in [1, 2] {
+        stage.refreshed(record, "first").await;
+    }
+    let look = stage.look().await.unwrap();
+    let order = stage.judge(look).unwrap();
+    stage.write(order).await;
+    assert_eq!((stage.states(), has_settled(&stage)), (vec![Delivered, Delivered], [false, false]));
+
+    stage.rows().unloaded = Some(Unloaded { reason: ApiFailure::Denied.into(), channels: [1].into() });
+    stage.room.look_whether_told();
+    let look = stage.look().await.expect("somebody waits for it");
+    assert!(stage.judge(look).is_none());
+    assert_eq!((stage.states(), has_settled(&stage)), (vec![Pending, Delivered], [true, true]));
+    stage.room.look_whether_told();
+    assert!(stage.look().await.is_none(), "it is known");
 }
 
 #[tokio::test]
