@@ -22,6 +22,7 @@ pub mod seeds;
 pub mod service;
 pub mod socket;
 pub mod tell;
+pub mod tidying;
 pub mod timetable;
 pub mod watch;
 
@@ -62,7 +63,8 @@ use queue::Queue;
 use refresh::{FlightReport, Shared};
 use seeds::SeedRead;
 use socket::ControlSocket;
-use timetable::{LONGEST_SLEEP, SWEEP_EVERY, TIDY_AFTER};
+use tidying::Tidying;
+use timetable::{LONGEST_SLEEP, SWEEP_EVERY};
 use watch::{ConfigWatch, Sight};
 
 /// What comes back to the loop.
@@ -206,8 +208,7 @@ pub struct Agent {
     mode: Mode,
     started_at: Timestamp,
     sweep_at: Timestamp,
-    /// When free memory is given back, if there may be some: put off while there is work.
-    tidy_at: Option<Timestamp>,
+    tidying: Tidying,
     clocks: ClockWatch,
     stopping: bool,
     abandoned: bool,
@@ -273,7 +274,7 @@ impl Agent {
             mode,
             started_at: now,
             sweep_at: now + SWEEP_EVERY,
-            tidy_at: Some(now + TIDY_AFTER),
+            tidying: Tidying::new(now),
             clocks: ClockWatch::new(now, uptime),
             stopping: false,
             abandoned: false,
@@ -382,7 +383,7 @@ impl Agent {
 
     fn handle(&mut self, report: Report) {
         if report.took_memory() {
-            self.tidy_at = Some(self.now() + TIDY_AFTER);
+            self.tidying.worked(self.now());
         }
         match report {
             Report::Flight(id, report) => self.flew(id, report),

@@ -16,8 +16,6 @@ use crate::vault::Change;
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(30);
-/// How long after something came of a refresh or an edit free memory is given back.
-pub(super) const TIDY_AFTER: Duration = Duration::from_secs(1);
 /// How often a shutdown looks whether it is over.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 /// How often it looks around while nobody knows whose the vault is.
@@ -60,8 +58,7 @@ impl Agent {
                 self.sweep();
             }
         }
-        if self.tidy_at.is_some_and(|at| at <= now) {
-            self.tidy_at = None;
+        if self.tidying.is_due(now) {
             self.shared.vault.rest();
         }
         if let Some(change) = self.courier.deliver(&self.plan, now) {
@@ -86,7 +83,7 @@ impl Agent {
                 self.shared.vault.commit_soon(changes);
                 self.started_at = self.started_at.shifted(milliseconds);
                 self.sweep_at = self.sweep_at.shifted(milliseconds);
-                self.tidy_at = self.tidy_at.map(|at| at.shifted(milliseconds));
+                self.tidying.shift(milliseconds);
                 if let Some(unsure) = &mut self.unsure {
                     unsure.since = unsure.since.shifted(milliseconds);
                 }
@@ -115,7 +112,7 @@ impl Agent {
         let first_due = self.due.first().map(|(due, _)| *due);
         let rooms = self.rooms.values().filter_map(Room::wake).min();
         let sweep = (self.mode == Mode::Run).then_some(self.sweep_at);
-        let wakes = [first_due, rooms, sweep, self.tidy_at, self.courier.wake()];
+        let wakes = [first_due, rooms, sweep, self.tidying.wake(), self.courier.wake()];
         let next = wakes.into_iter().flatten().min().unwrap_or(Timestamp::MAX);
         // While it stops or is not the owner, what is due is not done: look again when something comes back, or soon.
         match (self.stopping, self.is_owner()) {
