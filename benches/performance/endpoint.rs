@@ -97,6 +97,13 @@ impl Endpoint {
         self.book().families[credential].answered_at
     }
 
+    /// Those of these credentials that were answered since the times were forgotten, and when.
+    pub fn answered(&self, credentials: &[usize]) -> Vec<(usize, Instant)> {
+        let book = self.book();
+        let answered_at = |credential: &usize| Some((*credential, book.families[*credential].answered_at?));
+        credentials.iter().filter_map(answered_at).collect()
+    }
+
     /// The access token that a credential has now.
     pub fn access_token(&self, credential: usize) -> String {
         token("at", credential, self.book().families[credential].generation)

@@ -8,6 +8,7 @@
 //! PERFORMANCE_SOAK_MINUTES=10 cargo bench --bench performance                  # and a soak of so many minutes
 //! cargo bench --bench performance -- --storm 10000 64 0                        # storms only, for a profiler: how many
 //!                                                   # are due, how many in flight, the endpoint's latency in ms
+//! cargo bench --bench performance -- --http 10000 64                           # HTTP alone only: requests, in flight
 //! cargo bench --bench performance -- --lone 60                                 # single refreshes only, so many of them
 //! cargo bench --bench performance -- --soak 30                                 # the soak only, so many minutes
 //! ```
@@ -98,6 +99,11 @@ fn main() -> ExitCode {
         ["--storm", size, in_flight, latency] => {
             return storms_only(size.parse().unwrap(), in_flight.parse().unwrap(), latency.parse().unwrap());
         }
+        ["--http", requests, in_flight] => {
+            let rate = limits::raw_http(&Endpoint::start(1), requests.parse().unwrap(), in_flight.parse().unwrap());
+            println!("{rate:.0}/s");
+            return ExitCode::SUCCESS;
+        }
         ["--lone", turns] => {
             println!("{}", lone::measure(turns.parse().unwrap()).in_words());
             return ExitCode::SUCCESS;
@@ -109,7 +115,7 @@ fn main() -> ExitCode {
         }
         [] | ["--write", _] => {}
         _ => {
-            let others = "--storm SIZE IN_FLIGHT MILLISECONDS, --lone TURNS, --soak MINUTES";
+            let others = "--storm SIZE IN_FLIGHT MILLISECONDS, --http REQUESTS IN_FLIGHT, --lone TURNS, --soak MINUTES";
             eprintln!("there is --write FILE, {others}, and nothing else");
             return ExitCode::from(2);
         }

@@ -1,5 +1,6 @@
 //! A gateway's database with as many channels as wanted, a config that feeds them, and the agent beside it.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -145,12 +146,20 @@ impl Scene {
 
     /// How many channels do not hold the endpoint's current key, or hold the one from before all.
     pub fn undelivered(&self) -> usize {
-        let connection = connect(&self.gateway());
-        let mut statement = connection.prepare("SELECT id, key FROM channels WHERE id >= ?1 ORDER BY id").unwrap();
-        let keys = statement.query_map([FIRST_CHANNEL], |row| row.get::<_, String>(1)).unwrap();
-        let keys: Vec<String> = keys.map(Result::unwrap).collect();
-        assert_eq!(keys.len(), self.size);
-        keys.iter().enumerate().filter(|(at, key)| **key != self.endpoint.access_token(*at)).count()
+        self.missing(&connect(&self.gateway()), (0..self.size).collect()).len()
+    }
+
+    /// Those of these credentials whose channels do not hold the endpoint's current key.
+    pub fn missing(&self, gateway: &Connection, credentials: Vec<usize>) -> Vec<usize> {
+        let ids: Vec<String> = credentials.iter().map(|credential| channel(*credential).to_string()).collect();
+        let mut look = gateway
+            .prepare_cached("SELECT id, key FROM channels WHERE id IN (SELECT value FROM json_each(?1))")
+            .unwrap();
+        let rows = look.query_map([format!("[{}]", ids.join(","))], |row| Ok((row.get(0)?, row.get(1)?)));
+        let keys: HashMap<i64, String> = rows.unwrap().map(Result::unwrap).collect();
+        assert_eq!(keys.len(), credentials.len());
+        let is_missing = |credential: &usize| keys[&channel(*credential)] != self.endpoint.access_token(*credential);
+        credentials.into_iter().filter(is_missing).collect()
     }
 
     /// How many of the endpoint's current refresh tokens are not in the vault.
@@ -159,7 +168,7 @@ impl Scene {
         let mut statement =
             connection.prepare("SELECT name, CAST(substr(refresh_token, 2) AS TEXT) FROM record").unwrap();
         let held = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
-        let held: std::collections::HashMap<String, String> = held.map(Result::unwrap).collect();
+        let held: HashMap<String, String> = held.map(Result::unwrap).collect();
         (0..self.size).filter(|at| held.get(&name(*at)) != Some(&self.endpoint.refresh_token(*at))).count()
     }
 }
