@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use one_api_sidecar::cli::progress::{LogWriter, tell};
+use one_api_sidecar::cli::progress::{log, tell};
 use one_api_sidecar::cli::{Arguments, Exit, default_language};
-use one_api_sidecar::telemetry::log;
+use one_api_sidecar::telemetry::log::start as start_log;
 use tracing::Level;
 
 fn main() -> ExitCode {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::of_command_line();
     one_api_sidecar::failpoint::setup();
     let default = if arguments.is_agent() { Level::INFO } else { Level::WARN };
-    log::start(default, default_language(), || LogWriter);
+    start_log(default, default_language(), log);
     // An error means that it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match arguments.run() {

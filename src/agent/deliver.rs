@@ -22,7 +22,7 @@ use crate::channel::policy::ChannelState;
 use crate::config::plan::{ChannelSelect, CredentialPlan, Database, GatewayPlan};
 use crate::config::template::Template;
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{Record, RecordId};
+use crate::credential::record::{AccessGrant, ByRecord, Record, RecordId};
 use crate::gateway::thread::GatewayHandle;
 use crate::gateway::{BATCH, GatewayError, Unloaded};
 use crate::reason::{ChannelReason, GatewayReason};
@@ -304,7 +304,7 @@ impl Room {
     pub fn look_ahead(
         &mut self,
         record: RecordId,
-        records: &HashMap<RecordId, Box<Record>>,
+        records: &ByRecord<Box<Record>>,
         vault: &VaultHandle,
     ) -> Option<LookOrder> {
         if !self.is_at_rest() {
@@ -331,14 +331,17 @@ impl Room {
         }
     }
 
-    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `died_at` is when
-    /// the key before it dies, if there was one.
-    pub fn key_is_new(&mut self, record: &Record, died_at: Option<Timestamp>, now: Timestamp) {
+    /// A refresh brought a new key, whose fingerprint is in the vault: look at its channels at once. `before` is what the
+    /// record had until then.
+    pub fn key_is_new(&mut self, record: &Record, before: Option<&AccessGrant>, now: Timestamp) {
+        let died_at = before.map(|grant| grant.expires_at);
         let is_late = died_at.is_none_or(|died_at| died_at < now + self.lag());
         for index in places_of(&self.by_record, record.id) {
             let target = &mut self.targets[index];
             let key = record.access.as_ref().and_then(|grant| grant.key(&target.key).ok());
-            target.replaced = std::mem::replace(&mut target.fingerprinted, key);
+            // After a start nothing was written yet, and what is in the channel is most often what the record had.
+            let former = || before.and_then(|grant| grant.key(&target.key).ok());
+            target.replaced = std::mem::replace(&mut target.fingerprinted, key).or_else(former);
             target.is_late = is_late;
             target.dies = died_at.unwrap_or_default();
             if matches!(target.standing.state, ChannelState::Delivered | ChannelState::DisabledByHand) {
@@ -502,7 +505,7 @@ impl Room {
     /// comes meanwhile and dies sooner waits for one commit and no longer.
     pub fn order_look(
         &mut self,
-        records: &HashMap<RecordId, Box<Record>>,
+        records: &ByRecord<Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
     ) -> Option<LookOrder> {
@@ -528,7 +531,7 @@ impl Room {
         Some(self.look_at(indexes, records, vault))
     }
 
-    fn look_at(&self, indexes: Vec<usize>, records: &HashMap<RecordId, Box<Record>>, vault: &VaultHandle) -> LookOrder {
+    fn look_at(&self, indexes: Vec<usize>, records: &ByRecord<Box<Record>>, vault: &VaultHandle) -> LookOrder {
         let mut selects = Vec::with_capacity(indexes.len());
         let (mut expected, mut own) = (HashMap::new(), HashMap::new());
         for target in indexes.iter().map(|index| &self.targets[*index]) {

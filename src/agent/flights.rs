@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::agent::aside::Errand;
 use crate::agent::queue::Turn;
 use crate::agent::refresh::{Flight, FlightReport, Landing};
 use crate::agent::rooms::lag;
-use crate::agent::{Agent, Mode, Next, Report};
+use crate::agent::{Agent, Mode, Next};
 use crate::credential::event::{Event, Topic};
 use crate::credential::policy::is_short_lived;
 use crate::credential::record::{HaltKind, Record, RecordId, Settled};
@@ -59,9 +60,9 @@ impl Agent {
                 self.leaves(id);
             }
             Turn::GetReady(id, leave) => self.launch(id, Some(leave)),
-            // If it is gone, it says so itself.
             Turn::Leave(id, leave) => {
-                if self.may_spend(id) && leave.send(()).is_ok() {
+                if self.may_spend(id) && !leave.is_closed() {
+                    self.aside.note(Errand::Leave(leave));
                     self.leaves(id);
                 }
             }
@@ -84,18 +85,24 @@ impl Agent {
         }
         active.in_flight = true;
         let plan = Arc::clone(&active.plan);
-        let flight =
-            Flight { shared: Arc::clone(&self.shared), plan: Arc::clone(&plan), record: Record::clone(record), leave };
-        let reports = self.reports.clone();
+        let flight = Flight {
+            shared: Arc::clone(&self.shared),
+            vault: self.aside.vault(&self.shared.vault),
+            plan: Arc::clone(&plan),
+            record: Record::clone(record),
+            leave,
+        };
+        let reports = self.flight_reports.clone();
         // The agent outlives every flight: it waits for them.
-        let flying = flight.fly(move |id, report| drop(reports.send(Report::Flight(id, report))));
-        self.flights.spawn_on(flying, &self.aside.handle());
+        let flying = flight.fly(move |id, report| drop(reports.send((id, report))));
+        self.aside.note(Errand::Fly(Box::pin(self.flights.track_future(flying))));
         if self.flights.len() == 1 {
             self.expect_key(&plan);
         }
     }
 
     pub(super) fn flew(&mut self, id: RecordId, report: FlightReport) {
+        self.tidying.worked(self.now());
         match report {
             FlightReport::Answered { pause, has_key } => {
                 let now = self.now();
@@ -140,9 +147,8 @@ impl Agent {
             if refreshed {
                 active.told_of_end = None;
                 let before = self.records.get(&id).and_then(|record| record.access.as_ref());
-                let died_at = before.map(|grant| grant.expires_at);
                 for room in self.rooms.values_mut() {
-                    room.key_is_new(&record, died_at, now);
+                    room.key_is_new(&record, before, now);
                 }
                 let expires_at = record.access.as_ref().map(|grant| tracing::field::display(grant.expires_at));
                 let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);

@@ -29,6 +29,7 @@ pub mod watch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch as changes};
 use tokio_util::task::TaskTracker;
@@ -36,11 +37,11 @@ use tokio_util::task::TaskTracker;
 use crate::channel::ownership::{self, Adoptions};
 use crate::config::plan::{CredentialPlan, Plan};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{Record, RecordId};
+use crate::credential::record::{ByRecord, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
-use crate::messages;
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
+use crate::telemetry::log::Turn;
 use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
@@ -49,6 +50,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::Clients;
 use crate::vault::backing::Standing;
 use crate::vault::{Contents, Fingerprint, Vault};
+use crate::{memory, messages};
 
 use aside::Aside;
 use clock::ClockWatch;
@@ -67,10 +69,17 @@ use tidying::Tidying;
 use timetable::{LONGEST_SLEEP, SWEEP_EVERY};
 use watch::{ConfigWatch, Sight};
 
-/// What comes back to the loop.
+/// With so many refreshes under way, and as long as they come back one after another, the loop takes in together what
+/// comes, and is not woken by each.
+const CROWD: usize = 16;
+/// How long what comes waits for company: the shortest sleep there is.
+const TOGETHER: Duration = Duration::from_millis(1);
+
+/// With so much time until the next thing is due the program's pages are given back.
+const REST: Duration = Duration::from_secs(1);
+
+/// What comes back to the loop, besides what refreshes report.
 pub enum Report {
-    /// From a refresh.
-    Flight(RecordId, FlightReport),
     /// From a look at a gateway.
     Seen(Arc<str>, Origin, Box<Result<Seen, GatewayError>>),
     /// From a look at the channels of a key that is not durable yet.
@@ -103,7 +112,7 @@ impl Report {
         /// A look at so many channels takes about a quarter of a megabyte.
         const MANY: usize = 500;
         match self {
-            Self::Flight(..) | Self::Config(_) | Self::Seeds(_) | Self::Control(_) => true,
+            Self::Config(_) | Self::Seeds(_) | Self::Control(_) => true,
             Self::Seen(_, _, seen) => (**seen).as_ref().is_ok_and(|seen| seen.indexes().len() >= MANY),
             _ => false,
         }
@@ -184,10 +193,10 @@ pub struct Agent {
     vault: Vault,
     plan: Arc<Plan>,
     /// Boxed: the table is up to twice as large as what is in it.
-    records: HashMap<RecordId, Box<Record>>,
+    records: ByRecord<Box<Record>>,
     /// The highest that was given out.
     last_id: RecordId,
-    active: HashMap<RecordId, Box<Active>>,
+    active: ByRecord<Box<Active>>,
     by_name: HashMap<Arc<str>, RecordId>,
     due: BTreeSet<(Timestamp, RecordId)>,
     queue: Queue,
@@ -197,6 +206,9 @@ pub struct Agent {
     courier: Courier,
     inbox: mpsc::UnboundedReceiver<Report>,
     reports: mpsc::UnboundedSender<Report>,
+    /// What comes back from refreshes.
+    flown: mpsc::UnboundedReceiver<(RecordId, FlightReport)>,
+    flight_reports: mpsc::UnboundedSender<(RecordId, FlightReport)>,
     flights: TaskTracker,
     aside: Aside,
     seeds_underway: usize,
@@ -246,6 +258,7 @@ impl Agent {
         mode: Mode,
     ) -> Self {
         let (reports, inbox) = mpsc::unbounded_channel();
+        let (flight_reports, flown) = mpsc::unbounded_channel();
         let (now, uptime) = (clock.now(), clock.uptime());
         let config = std::path::absolute(&config).unwrap_or(config);
         let directory = config.parent().map(ToOwned::to_owned).unwrap_or_default();
@@ -256,7 +269,7 @@ impl Agent {
             plan: Arc::new(Plan::empty(&plan)),
             last_id: contents.records.iter().map(|record| record.id).max().unwrap_or(RecordId(0)),
             records: contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect(),
-            active: HashMap::new(),
+            active: ByRecord::default(),
             by_name: HashMap::new(),
             due: BTreeSet::new(),
             rooms: BTreeMap::new(),
@@ -264,6 +277,8 @@ impl Agent {
             courier: Courier::new(contents.notices.as_deref(), directory, reports.clone()),
             inbox,
             reports,
+            flown,
+            flight_reports,
             flights: TaskTracker::new(),
             aside: Aside::default(),
             seeds_underway: 0,
@@ -346,30 +361,49 @@ impl Agent {
         self.event(Event::new(self.now(), Topic::Started));
         self.end_if_standing(Event::new(self.now(), Topic::ConfigRejected));
         self.consider_all();
-        let mut last_call = None;
+        let (mut last_call, mut is_crowded) = (None, false);
         loop {
+            let turn = Turn::begin();
             self.tick();
             self.tell_service();
             self.answer_passes();
+            drop(turn);
             if self.abandoned || self.has_ended(&mut last_call) {
                 break;
             }
             let rest = self.service.rest(self.shared.clock.uptime().awake);
             let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP).min(rest);
+            let sleep = if is_crowded { sleep.min(TOGETHER) } else { sleep };
+            if sleep >= REST && self.is_at_rest() {
+                memory::forget_the_program();
+            }
+            let mut flew = None;
             tokio::select! {
                 report = self.inbox.recv() => {
                     if let Some(report) = report {
                         self.handle(report);
                     }
                 }
+                report = self.flown.recv(), if !is_crowded => flew = report,
                 () = tokio::time::sleep(sleep) => {}
                 () = changed(&mut self.standing) => self.stands(),
+            }
+            let _turn = Turn::begin();
+            is_crowded = false;
+            while let Some((id, report)) = flew.or_else(|| self.flown.try_recv().ok()) {
+                self.flew(id, report);
+                (flew, is_crowded) = (None, self.flights.len() >= CROWD);
             }
             while let Ok(report) = self.inbox.try_recv() {
                 self.handle(report);
             }
         }
         self.end().await
+    }
+
+    /// Whether nothing is under way.
+    fn is_at_rest(&self) -> bool {
+        self.flights.is_empty() && !self.rooms.values().any(|room| room.busy)
     }
 
     fn now(&self) -> Timestamp {
@@ -386,7 +420,6 @@ impl Agent {
             self.tidying.worked(self.now());
         }
         match report {
-            Report::Flight(id, report) => self.flew(id, report),
             Report::Seen(name, origin, seen) => self.seen(&name, origin, *seen),
             Report::SeenAhead(name, origin, seen) => self.seen_ahead(&name, origin, *seen),
             Report::Delivered(name, origin, results) => self.delivered(&name, origin, results),

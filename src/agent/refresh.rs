@@ -44,6 +44,8 @@ pub struct Shared {
 pub struct Flight {
     /// What every task needs.
     pub shared: Arc<Shared>,
+    /// The vault, as it is asked from where the task runs.
+    pub vault: VaultHandle,
     /// The credential's plan.
     pub plan: Arc<CredentialPlan>,
     /// Its record, as it stands in the vault.
@@ -122,8 +124,8 @@ impl Flight {
         };
 
         failpoint!("before-marker");
-        // The marker is durable before the request leaves, and there is room for its answer. What is sent is known as
-        // seen from here on, even if an earlier note of it was not taken.
+        // The marker is durable before the request leaves, and there is room for its answer. A seed is known as seen from
+        // here on, even if an earlier note of it was not taken; what a refresh brought became so with its record.
         let mut record = self.record.clone();
         record.state.token_url = self.plan.endpoint.url.as_str().into();
         record.begin(clock.now());
@@ -132,12 +134,13 @@ impl Flight {
             Grant::ClientCredentials | Grant::JwtBearer(_) => None,
         };
         let mut marker = vec![Change::Record(Box::new(record.clone()))];
-        marker.extend(token.as_ref().map(|token| {
-            let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.shared.vault.fingerprinter().of(token));
+        let is_seed = record.candidate.is_some() || record.state.generation == 0;
+        marker.extend(token.as_ref().filter(|_| is_seed).map(|token| {
+            let (kind, fingerprint) = (FingerprintKind::RefreshToken, self.vault.fingerprinter().of(token));
             Change::Seen { record: record.id, kind, fingerprint, at: clock.now() }
         }));
         let marking = clock.uptime().with_sleep;
-        if let Err(error) = self.shared.vault.commit_before_sending(marker).await {
+        if let Err(error) = self.vault.commit_before_sending(marker).await {
             return grounded(error.0.into());
         }
         if let Some(leave) = leave
@@ -148,7 +151,7 @@ impl Flight {
         }
         // Whoever was stopped since then may find that another host has taken over, and has asked with this token.
         if clock.uptime().with_sleep.saturating_sub(marking) > FRESH
-            && let Err(error) = self.shared.vault.confirm().await
+            && let Err(error) = self.vault.confirm().await
         {
             return grounded(error.0.into());
         }
@@ -178,7 +181,7 @@ impl Flight {
                 }
                 _ => {
                     if let Some(halt) = &mut record.state.halt {
-                        halt.configured = Some(configured(self.shared.vault.fingerprinter(), &self.plan, &values));
+                        halt.configured = Some(configured(self.vault.fingerprinter(), &self.plan, &values));
                     }
                 }
             }
@@ -191,12 +194,11 @@ impl Flight {
     async fn keep_secret(&self, outcome: &mut Outcome) {
         let Outcome::Answered(Answer { access: Err(error), .. }) = outcome else { return };
         let TokenReason::UnknownError { code, .. } = &mut error.reason else { return };
-        let Some(fingerprint) = code.as_deref().map(|code| self.shared.vault.fingerprinter().of(&Secret::new(code)))
-        else {
+        let Some(fingerprint) = code.as_deref().map(|code| self.vault.fingerprinter().of(&Secret::new(code))) else {
             return;
         };
         for kind in [FingerprintKind::RefreshToken, FingerprintKind::Key] {
-            if !self.shared.vault.seen_by(kind, fingerprint).await.is_ok_and(|seen_by| seen_by.is_empty()) {
+            if !self.vault.seen_by(kind, fingerprint).await.is_ok_and(|seen_by| seen_by.is_empty()) {
                 *code = None;
                 return;
             }
@@ -215,10 +217,10 @@ impl Flight {
         let now = self.shared.clock.now();
         // By a clock that nobody sets.
         let took = self.shared.clock.uptime().awake.saturating_sub(sent_at);
-        let changes = || landing_changes(&self.plan, &record, self.shared.vault.fingerprinter(), now);
+        let changes = || landing_changes(&self.plan, &record, self.vault.fingerprinter(), now);
         let mut told = false;
         failpoint!("before-vault-commit");
-        while let Err(error) = self.shared.vault.commit(changes()).await {
+        while let Err(error) = self.vault.commit(changes()).await {
             if let VaultReason::Displaced { .. } | VaultReason::ThreadEnded = error.0 {
                 let landing = Landing { held, ..Landing::without_request(None) };
                 return report(FlightReport::Settled(Box::new(landing)));
@@ -238,7 +240,7 @@ impl Flight {
     async fn never_seen_seed(&self, record: &Record) -> Option<Secret> {
         let Grant::RefreshToken { seed: Some(source) } = &self.plan.grant else { return None };
         let seed = secrets::fetch(source).await.ok()?;
-        let vault = &self.shared.vault;
+        let vault = &self.vault;
         let seen = vault.seen_by(FingerprintKind::RefreshToken, vault.fingerprinter().of(&seed)).await.ok()?;
         // Whatever was sent in this flight is known to the record, if not yet to the vault.
         let sent = [&self.record.refresh_token, &self.record.candidate, &record.refresh_token];

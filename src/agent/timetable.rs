@@ -51,6 +51,7 @@ impl Agent {
                 self.take_turn(turn);
             }
         }
+        self.aside.send();
         if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;
             // What hangs is not read twice.

@@ -52,21 +52,11 @@ fn erase() {
 
 /// Standard error for people: a reader that has gone away is no error, and what is shown of progress makes room.
 pub fn tell(text: &str) {
-    erase();
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    log(text.as_bytes());
 }
 
-/// Standard error for the log.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LogWriter;
-
-impl Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        erase();
-        std::io::stderr().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        std::io::stderr().flush()
-    }
+/// Standard error for the log's lines; the same.
+pub fn log(lines: &[u8]) {
+    erase();
+    let _ = std::io::stderr().write_all(lines);
 }

@@ -3,7 +3,6 @@
 mod table;
 mod watch;
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::cli::place::{self, Surveyed, complain};
 use crate::cli::vault::read_key;
 use crate::cli::{ConfigPlace, Exit, block_on, print};
 use crate::config::plan::{CredentialPlan, Plan};
-use crate::credential::record::{ClientIdentity, Record, RecordId, by_client};
+use crate::credential::record::{ByRecord, ClientIdentity, Record, RecordId, by_client};
 use crate::gateway;
 use crate::gateway::thread::GatewayHandle;
 use crate::notify::policy::Policy;
@@ -142,7 +141,7 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
         Some((handle, contents)) => (Some(handle), contents),
         None => (None, Contents::default()),
     };
-    let records: HashMap<RecordId, Box<Record>> =
+    let records: ByRecord<Box<Record>> =
         contents.records.into_iter().map(|record| (record.id, Box::new(record))).collect();
     let mut adoptions = ownership::by_gateway(contents.adoptions);
     let (mut rooms, mut gateways) = (Vec::new(), Vec::new());
@@ -165,10 +164,7 @@ async fn look(plan: &Plan, opened: Option<(VaultHandle, Contents)>, now: Timesta
 }
 
 /// Who feeds channels, with their records; one that has none yet gets a number nobody else has.
-fn fed<'p>(
-    plan: &'p Plan,
-    records: &'p HashMap<RecordId, Box<Record>>,
-) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
+fn fed<'p>(plan: &'p Plan, records: &'p ByRecord<Box<Record>>) -> impl Iterator<Item = (RecordId, &'p CredentialPlan)> {
     let by_client = by_client(records.values().map(|record| &**record));
     plan.credentials.iter().filter(|credential| credential.enabled).zip(1..).map(move |(credential, nth)| {
         let known = by_client.get(&(&*credential.name, ClientIdentity::of(credential))).copied();

@@ -6,6 +6,7 @@
 mod grant;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,28 @@ pub use grant::AccessGrant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RecordId(pub i64);
+
+/// What is looked up by record. We give the ids out ourselves: nobody can choose them so that they collide.
+pub type ByRecord<T> = HashMap<RecordId, T, BuildHasherDefault<IdHasher>>;
+
+/// See [`ByRecord`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_i64(i64::from(*byte)));
+    }
+
+    fn write_i64(&mut self, id: i64) {
+        // Fibonacci hashing: ids that follow one another are spread over all bits.
+        self.0 = (self.0 ^ id.cast_unsigned()).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// For which client a refresh token was issued: it is never sent in the name of another (RFC 6749 §6).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,16 +1,18 @@
 //! The log: where it goes, what passes its filter, how a line looks. Called once, by `main`.
 //!
-//! Lines go to standard error, by the writer that `main` gives. `ONE_API_SIDECAR_LOG` filters them, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
+//! Lines go to standard error, by the way that `main` gives. `ONE_API_SIDECAR_LOG` filters them, `ONE_API_SIDECAR_LOG_FORMAT` says text or json.
 //! Where standard error is the journal's, each line begins with its priority (sd-daemon(3)), and what the journal adds
 //! by itself is left out.
 
+use std::cell::RefCell;
 use std::fmt;
-use std::io::{IsTerminal, Write as _};
+use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter, format};
+use tracing_subscriber::fmt::{FmtContext, format};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -24,12 +26,71 @@ const FORMAT: &str = "ONE_API_SIDECAR_LOG_FORMAT";
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 const FORMATS: [&str; 2] = ["text", "json"];
 
+/// Where whole lines go.
+static OUT: OnceLock<fn(&[u8])> = OnceLock::new();
+
+thread_local! {
+    /// What this thread has logged since its turn began.
+    static GATHERED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// While it lasts, what this thread logs is gathered, and then written at once: thousands of lines a second cost more by
+/// their writing than by what they say.
+pub struct Turn(());
+
+impl Turn {
+    /// Begins now.
+    pub fn begin() -> Self {
+        GATHERED.with_borrow_mut(|gathered| _ = gathered.get_or_insert_default());
+        Self(())
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if let Some(gathered) = GATHERED.take().filter(|gathered| !gathered.is_empty()) {
+            write_out(&gathered);
+        }
+    }
+}
+
+fn write_out(lines: &[u8]) {
+    if let Some(out) = OUT.get() {
+        out(lines);
+    }
+}
+
+/// Gathers lines in a turn, and writes them at once outside of one.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        /// A pipe takes so much at once.
+        const MOST: usize = 4096;
+        let full = GATHERED.with_borrow_mut(|gathered| match gathered {
+            Some(gathered) if gathered.len() + line.len() <= MOST => {
+                gathered.extend_from_slice(line);
+                Vec::new()
+            }
+            Some(gathered) => std::mem::replace(gathered, line.to_vec()),
+            None => line.to_vec(),
+        });
+        if !full.is_empty() {
+            write_out(&full);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the log; `default` is what passes where the environment does not say it. What the environment says wrongly
-/// is told, in this language, and left out.
-pub fn start<W>(default: Level, language: Language, writer: W)
-where
-    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
-{
+/// is told, in this language, and left out. Whole lines go to `out`.
+pub fn start(default: Level, language: Language, out: fn(&[u8])) {
+    // It is started once.
+    let _ = OUT.set(out);
     let words = std::env::var(FILTER).unwrap_or_default();
     let (filter, mut wrong) = filter(&words);
     // Each word was a filter, so all of them are; an empty text would be one that lets only errors pass. One that names
@@ -41,7 +102,7 @@ where
     if !form.is_empty() && !FORMATS.contains(&form.as_str()) {
         wrong.push(AgentReason::LogFormat { found: form.clone() });
     }
-    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(writer);
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(|| Lines);
     // A line that cannot be written is told nowhere: telling would panic where standard error is closed.
     let lines = lines.log_internal_errors(false);
     match (form == "json", is_journal()) {
@@ -122,7 +183,36 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+
+    #[test]
+    fn lines_of_a_turn_are_written_together_and_whole() {
+        static WRITTEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+        OUT.set(|lines| WRITTEN.lock().unwrap().push(String::from_utf8(lines.to_vec()).unwrap())).unwrap();
+        let written = || std::mem::take(&mut *WRITTEN.lock().unwrap());
+        let log = |line: &str| Lines.write_all(line.as_bytes()).unwrap();
+        log("before\n");
+        assert_eq!(written(), ["before\n"]);
+        let turn = Turn::begin();
+        log("one\n");
+        log("two\n");
+        std::thread::spawn(move || log("elsewhere\n")).join().unwrap();
+        assert_eq!(written(), ["elsewhere\n"]);
+        drop(turn);
+        assert_eq!(written(), ["one\ntwo\n"]);
+        let long = format!("{}\n", "x".repeat(4000));
+        let panicked = std::panic::catch_unwind(|| {
+            let _turn = Turn::begin();
+            log(&long);
+            log("short\n");
+            log(&long);
+            panic!("a bug");
+        });
+        assert!(panicked.is_err());
+        assert_eq!(written(), [format!("{long}short\n"), long], "no line is parted");
+    }
 
     #[test]
     fn what_is_wrong_in_a_filter_is_named_and_the_rest_holds() {

@@ -47,6 +47,11 @@ pub(super) trait Backing: Send {
     /// The records for which this was seen.
     fn seen_by(&mut self, kind: FingerprintKind, fingerprint: Fingerprint) -> Result<Vec<RecordId>, VaultError>;
 
+    /// [`Backing::seen_by`] for each of these.
+    fn seen_by_each(&mut self, questions: &[(FingerprintKind, Fingerprint)]) -> Vec<Result<Vec<RecordId>, VaultError>> {
+        questions.iter().map(|(kind, fingerprint)| self.seen_by(*kind, *fingerprint)).collect()
+    }
+
     /// Changes for how many requests at once there is to be room.
     fn set_max_in_flight(&mut self, _max_in_flight: usize) {}
 

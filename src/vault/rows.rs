@@ -31,7 +31,7 @@ CREATE TABLE fingerprint (
   kind INTEGER NOT NULL, mac BLOB NOT NULL, record INTEGER NOT NULL, at INTEGER NOT NULL,
   PRIMARY KEY (kind, mac, record)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX fingerprint_age ON fingerprint (record, kind, at);
+CREATE INDEX fingerprint_age ON fingerprint (record, at) WHERE kind = 2;
 CREATE TABLE adoption (
   gateway TEXT NOT NULL, channel INTEGER NOT NULL, created_time INTEGER NOT NULL, name TEXT NOT NULL,
   record INTEGER NOT NULL, displaced BLOB, state TEXT NOT NULL,
@@ -113,12 +113,14 @@ pub(super) fn prunes(record: &Record) -> bool {
 }
 
 fn forget_old_keys(connection: &Connection, record: RecordId) -> rusqlite::Result<usize> {
-    // With a bound OFFSET SQLite would plan it anew each time.
+    // With a bound OFFSET SQLite would plan it anew each time, and with a bound kind it would not find the index. One that
+    // an earlier version made holds refresh tokens too, and serves as well.
+    let kind = number(FingerprintKind::Key);
     let sql = format!(
-        "DELETE FROM fingerprint WHERE record = ?1 AND kind = ?2 AND at <
-         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = ?2 ORDER BY at DESC LIMIT 1 OFFSET {KEYS_KEPT})"
+        "DELETE FROM fingerprint WHERE record = ?1 AND kind = {kind} AND at <
+         (SELECT at FROM fingerprint WHERE record = ?1 AND kind = {kind} ORDER BY at DESC LIMIT 1 OFFSET {KEYS_KEPT})"
     );
-    connection.prepare_cached(&sql)?.execute(params![record.0, number(FingerprintKind::Key)])
+    connection.prepare_cached(&sql)?.execute(params![record.0])
 }
 
 fn write_adoption(connection: &Connection, seal: &Seal, adoption: &Adoption) -> Result<(), Failure> {

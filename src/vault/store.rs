@@ -389,6 +389,14 @@ impl Backing for Store {
         Self::seen_by(self, kind, fingerprint)
     }
 
+    fn seen_by_each(&mut self, questions: &[(FingerprintKind, Fingerprint)]) -> Vec<Result<Vec<RecordId>, VaultError>> {
+        // Each would take the file's locks by itself. If they cannot be taken together each says why.
+        let together = (questions.len() > 1).then(|| self.connection.unchecked_transaction());
+        let answers = questions.iter().map(|(kind, fingerprint)| Self::seen_by(self, *kind, *fingerprint)).collect();
+        drop(together);
+        answers
+    }
+
     fn set_max_in_flight(&mut self, max_in_flight: usize) {
         Self::set_max_in_flight(self, max_in_flight);
     }

@@ -26,7 +26,7 @@ enum Request {
     Commit {
         group: Group,
         /// `None` where nobody waits.
-        done: Option<oneshot::Sender<Result<(), VaultError>>>,
+        done: Option<Done>,
     },
     SeenBy {
         kind: FingerprintKind,
@@ -55,12 +55,64 @@ impl Request {
     }
 }
 
+/// Somebody who waits for a commit.
+struct Done {
+    waiting: oneshot::Sender<Result<(), VaultError>>,
+    relay: Option<Relay>,
+}
+
+impl Done {
+    fn tell(self, result: Result<(), VaultError>) {
+        // Nobody minds if the asker has gone.
+        let _ = self.waiting.send(result);
+    }
+}
+
+/// Passes the answers of a commit on where their askers are: a thread on which many wait is woken once for all of them,
+/// and not by each.
+#[derive(Clone)]
+pub struct Relay(tokio::sync::mpsc::UnboundedSender<Vec<(Done, Result<(), VaultError>)>>);
+
+impl Relay {
+    /// A relay that works in this runtime, until the last clone of it is dropped.
+    pub fn on(tasks: &tokio::runtime::Handle) -> Self {
+        let (relay, mut answers) = tokio::sync::mpsc::unbounded_channel::<Vec<(Done, _)>>();
+        tasks.spawn(async move {
+            while let Some(answers) = answers.recv().await {
+                answers.into_iter().for_each(|(done, result)| done.tell(result));
+            }
+        });
+        Self(relay)
+    }
+}
+
+/// Tells everybody who waited.
+fn answer(answers: impl Iterator<Item = (Done, Result<(), VaultError>)>) {
+    let mut relayed: Vec<(Relay, Vec<_>)> = Vec::new();
+    for (mut done, result) in answers {
+        let Some(relay) = done.relay.take() else {
+            done.tell(result);
+            continue;
+        };
+        match relayed.iter_mut().find(|(known, _)| known.0.same_channel(&relay.0)) {
+            Some((_, together)) => together.push((done, result)),
+            None => relayed.push((relay, vec![(done, result)])),
+        }
+    }
+    for (relay, together) in relayed {
+        if let Err(refused) = relay.0.send(together) {
+            refused.0.into_iter().for_each(|(done, result)| done.tell(result));
+        }
+    }
+}
+
 /// Where requests to the vault go; cheap to clone.
 #[derive(Clone)]
 pub struct VaultHandle {
     requests: mpsc::Sender<Request>,
     fingerprinter: Fingerprinter,
     standing: watch::Receiver<Standing>,
+    relay: Option<Relay>,
 }
 
 /// Starts the thread.
@@ -78,10 +130,15 @@ pub(super) fn spawn(store: Box<dyn Backing>) -> VaultHandle {
         })
         .map(|_| ())
         .unwrap_or_else(|error| tracing::error!(%error, "the vault's thread cannot be started"));
-    VaultHandle { requests, fingerprinter, standing }
+    VaultHandle { requests, fingerprinter, standing, relay: None }
 }
 
 impl VaultHandle {
+    /// The same vault, for whoever waits for many commits on one thread.
+    pub fn through(&self, relay: &Relay) -> Self {
+        Self { relay: Some(relay.clone()), ..self.clone() }
+    }
+
     /// Makes fingerprints under the vault's key.
     pub fn fingerprinter(&self) -> &Fingerprinter {
         &self.fingerprinter
@@ -105,7 +162,8 @@ impl VaultHandle {
     }
 
     async fn commit_group(&self, group: Group) -> Result<(), VaultError> {
-        let (done, answer) = oneshot::channel();
+        let (waiting, answer) = oneshot::channel();
+        let done = Done { waiting, relay: self.relay.clone() };
         self.send(Request::Commit { group, done: Some(done) })?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -197,7 +255,7 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
         };
         let mut groups = Vec::new();
         let mut dones = Vec::new();
-        let mut questions = Vec::new();
+        let (mut questions, mut askers) = (Vec::new(), Vec::new());
         let mut confirmations = Vec::new();
         let mut closing = None;
         let mut next = Some(first);
@@ -210,7 +268,10 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
                     groups.push(group);
                     dones.push(done);
                 }
-                Request::SeenBy { kind, fingerprint, answer } => questions.push((kind, fingerprint, answer)),
+                Request::SeenBy { kind, fingerprint, answer } => {
+                    questions.push((kind, fingerprint));
+                    askers.push(answer);
+                }
                 Request::MaxInFlight(count) => store.set_max_in_flight(count),
                 Request::Measure(histogram) => seconds = Some(histogram),
                 Request::Rest => {
@@ -237,17 +298,19 @@ fn serve(mut store: Box<dyn Backing>, waiting: &mpsc::Receiver<Request>, tell: &
             }
             // Before the answers: whoever learns of a failure can know what it means.
             note(&*store, tell);
-            for (done, result) in dones.into_iter().zip(results) {
-                match done {
-                    Some(done) => drop(done.send(result)),
-                    None => notes.came_to(result),
+            let told = dones.into_iter().zip(results).filter_map(|(done, result)| match done {
+                Some(done) => Some((done, result)),
+                None => {
+                    notes.came_to(result);
+                    None
                 }
-            }
+            });
+            answer(told);
         }
         // After the commits: what was noted before the question is part of the answer.
-        for (kind, fingerprint, answer) in questions {
+        for (answer, seen_by) in askers.into_iter().zip(store.seen_by_each(&questions)) {
             // Nobody waits any more: nothing to tell.
-            let _ = answer.send(store.seen_by(kind, fingerprint));
+            let _ = answer.send(seen_by);
         }
         if !confirmations.is_empty() {
             let confirmed = store.confirm();
@@ -319,6 +382,37 @@ mod tests {
         fn seen_by(&mut self, _kind: FingerprintKind, _of: Fingerprint) -> Result<Vec<RecordId>, VaultError> {
             Ok(Vec::new())
         }
+    }
+
+    /// A vault that takes everything.
+    struct Sound(Fingerprinter);
+
+    impl Backing for Sound {
+        fn fingerprinter(&self) -> &Fingerprinter {
+            &self.0
+        }
+
+        fn commit(&mut self, groups: &[Group]) -> Vec<Result<(), VaultError>> {
+            vec![Ok(()); groups.len()]
+        }
+
+        fn seen_by(&mut self, _kind: FingerprintKind, _of: Fingerprint) -> Result<Vec<RecordId>, VaultError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_come_through_a_relay_and_past_one_that_has_ended() {
+        let handle = spawn(Box::new(Sound(Fingerprinter(hmac::Key::new(hmac::HMAC_SHA256, b"key")))));
+        let relay = Relay::on(&tokio::runtime::Handle::current());
+        let relayed = handle.through(&relay);
+        let commits = (0..9).map(|_| relayed.commit(Vec::new()));
+        assert_eq!(futures_util::future::join_all(commits).await, vec![Ok(()); 9]);
+
+        let elsewhere = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let relay = Relay::on(elsewhere.handle());
+        elsewhere.shutdown_background();
+        assert_eq!(handle.through(&relay).commit(Vec::new()).await, Ok(()));
     }
 
     #[tokio::test]

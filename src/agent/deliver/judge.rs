@@ -1,6 +1,5 @@
 //! What a look means: how each channel stands, and which keys are to be written.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::orders::{Delivery, DeliveryOrder, Origin, Seen, Untold};
@@ -10,7 +9,7 @@ use crate::channel::policy::{self, ChannelDecision, ChannelState, LAG_MARGIN, Lo
 use crate::channel::view::{ChannelView, Status};
 use crate::config::plan::{ChannelSelect, GatewayKind};
 use crate::credential::event::{Event, Topic};
-use crate::credential::record::{Record, RecordId};
+use crate::credential::record::{ByRecord, Record};
 use crate::gateway::kind::supports;
 use crate::gateway::{BATCH, GatewayError, Publication, Published};
 use crate::reason::ChannelReason;
@@ -24,7 +23,7 @@ impl Room {
         &mut self,
         origin: Origin,
         seen: Result<Seen, GatewayError>,
-        records: &HashMap<RecordId, Box<Record>>,
+        records: &ByRecord<Box<Record>>,
         vault: &VaultHandle,
         now: Timestamp,
         events: &mut Vec<Event>,

@@ -110,7 +110,7 @@ struct Stage {
     vault: Vault,
     rows: Arc<Mutex<Rows>>,
     room: Room,
-    records: HashMap<RecordId, Box<Record>>,
+    records: ByRecord<Box<Record>>,
     events: Vec<Event>,
     now: Timestamp,
 }
@@ -154,7 +154,7 @@ impl Stage {
             unloaded: None,
         }));
         let room = room(&rows, HashMap::new());
-        Self { _folder: folder, vault, rows, room, records: HashMap::new(), events: Vec::new(), now: at(0) }
+        Self { _folder: folder, vault, rows, room, records: ByRecord::default(), events: Vec::new(), now: at(0) }
     }
 
     /// The same, with the gateway's admin API beside its database.
@@ -181,10 +181,19 @@ impl Stage {
         let seen = Change::Seen { record: id, kind: FingerprintKind::Key, fingerprint, at: self.now };
         self.vault.handle.commit(vec![seen]).await.unwrap();
         let known = self.records.entry(id).or_insert_with(|| Box::new(Record { id, ..sample::record() }));
+        let before = known.access.clone().map(|grant| AccessGrant { expires_at: at(60), ..grant });
         known.access.as_mut().unwrap().token = Secret::new(token);
         known.state.generation += 1;
         let known = Record::clone(known);
-        self.room.key_is_new(&known, Some(at(60)), self.now);
+        self.room.key_is_new(&known, before.as_ref(), self.now);
+    }
+
+    /// From now on the vault is another one, which knows nothing.
+    fn forget_the_vault(&mut self) -> tempfile::TempDir {
+        let other = tempfile::tempdir().unwrap();
+        let (vault, _) = Vault::open(&other.path().join("vault.db"), None, 1).unwrap();
+        std::mem::replace(&mut self.vault, vault).close();
+        other
     }
 
     /// The config lists these channels, each for a record.
@@ -658,16 +667,26 @@ async fn a_failure_that_stops_many_keys_is_one_failure() {
 }
 
 #[tokio::test]
+async fn after_a_start_the_key_that_the_record_had_is_replaced_without_asking_the_vault() {
+    let mut stage = Stage::new();
+    stage.list(&[(1, id(1))]);
+    stage.refreshed(1, "first").await;
+    stage.settle().await;
+    stage.room.targets[0].fingerprinted = None;
+    stage.refreshed(1, "second").await;
+    let _other = stage.forget_the_vault();
+    stage.settle().await;
+    assert_eq!(stage.key(1), "second");
+}
+
+#[tokio::test]
 async fn our_own_key_of_a_moment_ago_is_replaced_without_asking_the_vault() {
     let mut stage = Stage::new();
     stage.list(&[(1, id(1))]);
     stage.refreshed(1, "first").await;
     stage.settle().await;
     stage.refreshed(1, "second").await;
-    // A vault that is gone answers nothing.
-    let other = tempfile::tempdir().unwrap();
-    let (vault, _) = Vault::open(&other.path().join("vault.db"), None, 1).unwrap();
-    std::mem::replace(&mut stage.vault, vault).close();
+    let _other = stage.forget_the_vault();
     stage.settle().await;
     assert_eq!(stage.key(1), "second");
     stage.rows().views.get_mut(&1).unwrap().key = Some(Secret::new("first"));

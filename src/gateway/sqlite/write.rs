@@ -70,16 +70,19 @@ pub(super) fn write(visit: &Visit, batch: &[&Publication]) -> Result<Written, Ob
         if visit.was_moved() {
             return Err(GatewayReason::Moved.into());
         }
-        // It is written; that nobody can say what became of it since is no failure of the write. The next look says.
-        match statements.look(batch) {
-            Ok(views) => confirm(batch, &mut written, &views),
-            Err(error) => {
-                tracing::debug!(code = ?error.sqlite_error_code(), "the keys could not be read back after the commit");
+        if data_version(&visit.connection).is_ok_and(|now| now == version) {
+            // Nobody has committed since. A stranger's commit in the very tick of the clock in which the file was written
+            // by us does not show in the trace; the regular look sees it.
+            ours = Some((before, after));
+        } else {
+            // It is written; that nobody can say what became of it since is no failure of the write. The next look says.
+            match statements.look(batch) {
+                Ok(views) => confirm(batch, &mut written, &views),
+                Err(error) => {
+                    tracing::debug!(code = ?error.sqlite_error_code(), "the keys could not be read back after the commit");
+                }
             }
         }
-        // A stranger's commit in the very tick of the clock in which the file was written by us is not seen here;
-        // the regular look sees it.
-        ours = data_version(&visit.connection).is_ok_and(|now| now == version).then_some((before, after));
     }
     let answers =
         written.into_iter().map(|answer| answer.map(|reenabled| Published { reenabled, waited, held })).collect();

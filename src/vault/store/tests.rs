@@ -78,7 +78,7 @@ fn what_is_committed_is_read_again() {
         ];
         assert_eq!(store.commit(&groups), [Ok(()), Ok(())]);
     }
-    let store = open(&path).unwrap();
+    let mut store = open(&path).unwrap();
     let contents = store.contents().unwrap();
     assert_eq!(contents.records, [record(1)]);
     assert_eq!(contents.adoptions, [adoption]);
@@ -86,6 +86,9 @@ fn what_is_committed_is_read_again() {
     let fingerprint = store.fingerprinter().of(&Secret::new("seed"));
     assert_eq!(store.seen_by(FingerprintKind::RefreshToken, fingerprint), Ok(vec![RecordId(1)]));
     assert_eq!(store.seen_by(FingerprintKind::Key, fingerprint), Ok(vec![]));
+    let both = [FingerprintKind::RefreshToken, FingerprintKind::Key].map(|kind| (kind, fingerprint));
+    assert_eq!(store.seen_by_each(&both), [Ok(vec![RecordId(1)]), Ok(vec![])]);
+    assert_eq!(store.commit(&[note(vec![])]), [Ok(())], "nothing is left open");
 }
 
 #[test]
