@@ -93,7 +93,13 @@ fn watch(scene: &Scene, agent: &Agent, watched: bool) -> (Spread, usize, Instant
         });
         let step = (scene.size / WATCHED).max(1);
         let mut waiting: Vec<usize> = if watched { (0..scene.size).step_by(step).collect() } else { Vec::new() };
-        let connection = connect(&scene.gateway());
+        let mut connection = connect(&scene.gateway());
+        // A busy timeout's sleeps grow to a tenth of a second, in which everything that has arrived would seem late.
+        let asks_again = |_| {
+            std::thread::sleep(Duration::from_micros(200));
+            true
+        };
+        connection.busy_handler(Some(asks_again)).unwrap();
         let mut visible = Spread::default();
         let began = Instant::now();
         let look_again = |length| {

@@ -210,6 +210,8 @@ pub struct Agent {
     flown: mpsc::UnboundedReceiver<(RecordId, FlightReport)>,
     flight_reports: mpsc::UnboundedSender<(RecordId, FlightReport)>,
     flights: TaskTracker,
+    /// Refreshes may be waiting that could do something.
+    has_more_turns: bool,
     aside: Aside,
     seeds_underway: usize,
     passes: Passes,
@@ -280,6 +282,7 @@ impl Agent {
             flown,
             flight_reports,
             flights: TaskTracker::new(),
+            has_more_turns: false,
             aside: Aside::default(),
             seeds_underway: 0,
             passes: Passes::default(),
@@ -373,7 +376,7 @@ impl Agent {
             }
             let rest = self.service.rest(self.shared.clock.uptime().awake);
             let sleep = self.wake().since(self.now()).min(LONGEST_SLEEP).min(rest);
-            let sleep = if is_crowded { sleep.min(TOGETHER) } else { sleep };
+            let sleep = if is_crowded || self.has_more_turns { sleep.min(TOGETHER) } else { sleep };
             if sleep >= REST && self.is_at_rest() {
                 memory::forget_the_program();
             }

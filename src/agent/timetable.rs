@@ -16,6 +16,9 @@ use crate::vault::Change;
 pub(super) const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// How often secrets in files are read again.
 pub(super) const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How many refreshes do something at once. Hundreds that leave together come back together, and everybody waits for them
+/// in turn: their thread, the vault, the gateway.
+const TURNS_AT_ONCE: usize = 32;
 /// How often a shutdown looks whether it is over.
 const WHILE_STOPPING: Duration = Duration::from_millis(50);
 /// How often it looks around while nobody knows whose the vault is.
@@ -42,15 +45,7 @@ impl Agent {
         if self.is_owner() {
             self.look_around(now);
         }
-        if !self.stopping && self.is_owner() {
-            loop {
-                // What is flying and not under way has its answer, and waits for the vault.
-                let coming = self.flights.len().saturating_sub(self.queue.under_way());
-                let is_behind = |gateway: &str| self.rooms.get(gateway).is_some_and(|room| room.is_behind(coming));
-                let Some(turn) = self.queue.next_turn(is_behind) else { break };
-                self.take_turn(turn);
-            }
-        }
+        self.has_more_turns = !self.stopping && self.is_owner() && self.take_turns();
         self.aside.send();
         if now >= self.sweep_at && self.mode == Mode::Run && self.is_owner() {
             self.sweep_at = now + SWEEP_EVERY;
@@ -65,6 +60,18 @@ impl Agent {
         if let Some(change) = self.courier.deliver(&self.plan, now) {
             self.shared.vault.commit_soon(vec![change]);
         }
+    }
+
+    /// Lets as many refreshes do what they may as go at once; says whether there may be more.
+    fn take_turns(&mut self) -> bool {
+        for _ in 0..TURNS_AT_ONCE {
+            // What is flying and not under way has its answer, and waits for the vault.
+            let coming = self.flights.len().saturating_sub(self.queue.under_way());
+            let is_behind = |gateway: &str| self.rooms.get(gateway).is_some_and(|room| room.is_behind(coming));
+            let Some(turn) = self.queue.next_turn(is_behind) else { return false };
+            self.take_turn(turn);
+        }
+        true
     }
 
     /// A clock that was set or a machine that slept must neither let keys die unseen nor refresh everything at once.
