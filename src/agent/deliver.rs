@@ -36,7 +36,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
 /// How many keys may be on their way from their answer into a gateway before nothing more is asked for: what is written
 /// in some hundredths of a second.
-const BEHIND: usize = 2 * BATCH;
+const BEHIND: usize = 4 * BATCH;
 /// For how long only we may have written before people are told.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
 /// How long a key may be on its way before people are told.
