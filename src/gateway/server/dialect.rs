@@ -148,7 +148,8 @@ impl Dialect {
     /// How long this transaction waits for a lock, and how long it may be left open by a process that is frozen. In MySQL
     /// the session says so.
     pub(super) fn patience(&self, budget: Duration) -> Option<String> {
-        let milliseconds = budget.as_millis().max(1);
+        // The whole of it: what is cut off here would be missing from what was configured.
+        let milliseconds = budget.as_micros().div_ceil(1000).max(1);
         self.numbered.then(|| {
             format!("SET LOCAL lock_timeout = {milliseconds}; SET LOCAL idle_in_transaction_session_timeout = 60000")
         })
