@@ -7,6 +7,7 @@ use std::time::Duration;
 use support::database;
 use support::endpoint::{Endpoint, Options};
 use support::process::{Bench, assert_no_secret};
+use support::scene::Scene;
 use support::{SOON, eventually, looks};
 
 #[test]
@@ -48,4 +49,21 @@ channels       = [1]
     assert!(share >= 0.99);
     assert_eq!(endpoint.reuse_count(), 0);
     assert_no_secret("the agent", &output);
+}
+
+#[test]
+fn at_rest_the_pages_of_the_program_are_given_back() {
+    let scene = Scene::strict(Duration::from_secs(3600), "");
+    let agent = scene.bench.start();
+    assert!(eventually(SOON, || scene.is_delivered()), "the first key arrives");
+    let kilobytes = |field: &str| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", agent.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    };
+    let most = || kilobytes("VmHWM:");
+    // Of the start, the first look and the refresh hardly anything is needed any more.
+    let rests = eventually(SOON, || kilobytes("VmRSS:") * 4 < most() * 3);
+    assert!(rests, "{} of at most {} KiB", kilobytes("VmRSS:"), most());
+    agent.stop();
 }
