@@ -34,8 +34,7 @@ use crate::vault::{Change, VaultHandle};
 const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How often while a database is missing or not migrated yet, and while a late key is watched.
 const LOOK_OFTEN: Duration = Duration::from_secs(1);
-/// How many keys may be on their way from their answer into a gateway before nothing more is asked for: what is written
-/// in some hundredths of a second.
+/// With so many keys on their way into a gateway nothing more is asked for: they take some hundredths of a second.
 const BEHIND: usize = 4 * BATCH;
 /// For how long only we may have written before people are told.
 pub const UNUSED_AFTER: Duration = Duration::from_secs(86_400);
