@@ -63,23 +63,3 @@ unsafe extern "C" fn forget(file: *mut libc::dl_phdr_info, _size: usize, _data: 
     }
     1
 }
-
-#[cfg(test)]
-mod tests {
-    /// How much of the files that the process is made of is in its memory, in KiB.
-    #[cfg(target_os = "linux")]
-    fn of_files() -> u64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
-        line.trim().strip_suffix(" kB").unwrap().parse().unwrap()
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_programs_pages_are_given_back_and_it_goes_on() {
-        let before = of_files();
-        super::forget_the_program();
-        let after = of_files();
-        assert!(after < before, "{after} KiB, and {before} before");
-    }
-}
