@@ -92,6 +92,24 @@ fn what_is_committed_is_read_again() {
 }
 
 #[test]
+fn the_log_may_grow_in_a_storm_and_shrinks_afterwards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vault.db");
+    let mut store = open(&path).unwrap();
+    let sizes: Vec<i64> = (0..40)
+        .map(|turn: u8| {
+            let notices = char::from(b'A' + turn).to_string().repeat(1 << 20);
+            assert_eq!(store.commit(&[note(vec![Change::Notices(notices)])]), [Ok(())]);
+            std::fs::metadata(path.with_extension("db-wal")).unwrap().len().try_into().unwrap()
+        })
+        .collect();
+    let most = sizes.iter().max().unwrap();
+    assert!((2 * LOG_AT_REST..5 * LOG_AT_REST).contains(most), "{sizes:?}");
+    let grown = sizes.iter().position(|size| size == most).unwrap();
+    assert!(sizes[grown..].iter().any(|size| *size <= LOG_AT_REST), "{sizes:?}");
+}
+
+#[test]
 fn what_is_not_our_vault_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vault.db");
