@@ -41,7 +41,7 @@ use crate::credential::record::{ByRecord, Record, RecordId};
 use crate::gateway::{GatewayError, Published};
 use crate::notify::sender::SendReport;
 use crate::reason::{AgentReason, Reason, VaultReason};
-use crate::telemetry::log::Turn;
+use crate::telemetry::log::Gathering;
 use crate::telemetry::metrics::Counters;
 use crate::telemetry::recent::Recent;
 use crate::telemetry::status::Status;
@@ -366,11 +366,11 @@ impl Agent {
         self.consider_all();
         let (mut last_call, mut is_crowded) = (None, false);
         loop {
-            let turn = Turn::begin();
+            let gathering = Gathering::begin();
             self.tick();
             self.tell_service();
             self.answer_passes();
-            drop(turn);
+            drop(gathering);
             if self.abandoned || self.has_ended(&mut last_call) {
                 break;
             }
@@ -391,7 +391,7 @@ impl Agent {
                 () = tokio::time::sleep(sleep) => {}
                 () = changed(&mut self.standing) => self.stands(),
             }
-            let _turn = Turn::begin();
+            let _gathering = Gathering::begin();
             is_crowded = false;
             while let Some((id, report)) = flew.or_else(|| self.flown.try_recv().ok()) {
                 self.flew(id, report);

@@ -30,15 +30,15 @@ const FORMATS: [&str; 2] = ["text", "json"];
 static OUT: OnceLock<fn(&[u8])> = OnceLock::new();
 
 thread_local! {
-    /// What this thread has logged since its turn began.
+    /// What this thread has logged since it began to gather.
     static GATHERED: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
 }
 
 /// While it lasts, what this thread logs is gathered, and then written at once: thousands of lines a second cost more by
 /// their writing than by what they say.
-pub struct Turn(());
+pub struct Gathering(());
 
-impl Turn {
+impl Gathering {
     /// Begins now.
     pub fn begin() -> Self {
         GATHERED.with_borrow_mut(|gathered| _ = gathered.get_or_insert_default());
@@ -46,7 +46,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Gathering {
     fn drop(&mut self) {
         if let Some(gathered) = GATHERED.take().filter(|gathered| !gathered.is_empty()) {
             write_out(&gathered);
@@ -60,21 +60,23 @@ fn write_out(lines: &[u8]) {
     }
 }
 
-/// Gathers lines in a turn, and writes them at once outside of one.
+/// Gathers lines where that was begun, and writes them at once elsewhere.
 struct Lines;
 
 impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         /// A pipe takes so much at once.
         const MOST: usize = 4096;
-        let full = GATHERED.with_borrow_mut(|gathered| match gathered {
+        let gather = |gathered: &RefCell<Option<Vec<u8>>>| match &mut *gathered.borrow_mut() {
             Some(gathered) if gathered.len() + line.len() <= MOST => {
                 gathered.extend_from_slice(line);
                 Vec::new()
             }
             Some(gathered) => std::mem::replace(gathered, line.to_vec()),
             None => line.to_vec(),
-        });
+        };
+        // A thread that is ending may have nothing to gather in any more.
+        let full = GATHERED.try_with(gather).unwrap_or_else(|_| line.to_vec());
         if !full.is_empty() {
             write_out(&full);
         }
@@ -188,23 +190,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_turn_are_written_together_and_whole() {
+    fn gathered_lines_are_written_together_and_whole() {
         static WRITTEN: Mutex<Vec<String>> = Mutex::new(Vec::new());
         OUT.set(|lines| WRITTEN.lock().unwrap().push(String::from_utf8(lines.to_vec()).unwrap())).unwrap();
         let written = || std::mem::take(&mut *WRITTEN.lock().unwrap());
         let log = |line: &str| Lines.write_all(line.as_bytes()).unwrap();
         log("before\n");
         assert_eq!(written(), ["before\n"]);
-        let turn = Turn::begin();
+        let gathering = Gathering::begin();
         log("one\n");
         log("two\n");
         std::thread::spawn(move || log("elsewhere\n")).join().unwrap();
         assert_eq!(written(), ["elsewhere\n"]);
-        drop(turn);
+        drop(gathering);
         assert_eq!(written(), ["one\ntwo\n"]);
         let long = format!("{}\n", "x".repeat(4000));
         let panicked = std::panic::catch_unwind(|| {
-            let _turn = Turn::begin();
+            let _gathering = Gathering::begin();
             log(&long);
             log("short\n");
             log(&long);
